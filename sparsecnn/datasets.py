@@ -1,0 +1,351 @@
+"""MNIST, Caltech-101 and their bundled stand-ins as tensors; :class:`SparseDataset` for code that wants a Dataset.
+
+The data root is the environment's SPARSECNN_DATA, or ``data/`` in the repository, in torchvision's layout.
+"""
+
+import contextlib
+import functools
+import hashlib
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision
+from PIL import Image, ImageDraw
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms.functional import pil_to_tensor, to_tensor
+from tqdm.auto import tqdm
+
+from .experiment import SettingError, check_choice, check_fraction, check_type
+from .masks import bernoulli_mask, exact_count_mask
+
+__all__ = ["DataError", "Images", "SparseDataset", "available", "data_root", "load", "split"]
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+STAND_IN = {"mnist": "digits", "caltech101": "shapes"}
+MNIST_MD5 = {  # of the four canonical files, uncompressed
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}
+CALTECH_MD5 = Path(__file__).with_name("caltech101.md5")  # one line an image, as md5sum writes and checks them
+PATIENCE = 20  # seconds that a download may stand still
+CALTECH_SIZE = 224  # the report resizes both sides to it
+
+
+class DataError(RuntimeError):
+    """A data set that is missing, cut short or altered. Notebooks show its one line instead of a traceback."""
+
+    _render_traceback_ = SettingError._render_traceback_
+
+
+@dataclass(frozen=True)
+class Images:
+    """A data set in memory.
+
+    images  N x C x H x W, uint8
+    labels  N, int64
+    mean, std  a number a channel, on the scale [0, 1]; what the report normalises with
+    test_count  the last so many images are the data set's own test split; 0 = it has none
+    """
+
+    name: str
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    test_count: int = 0
+
+    @property
+    def title(self) -> str:
+        """The name for tables and figures; a stand-in says so."""
+        return TITLES[self.name]
+
+
+TITLES = {
+    "mnist": "MNIST",
+    "caltech101": "Caltech-101",
+    "digits": "digits (scikit-learn's, standing in for MNIST)",
+    "shapes": "shapes (drawn, standing in for Caltech-101)",
+}
+MNIST_SCALE = {"mean": (0.1307,), "std": (0.3081,)}  # the report's; the stand-in keeps them
+IMAGENET_SCALE = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+
+def data_root() -> Path:
+    """Where the data sets lie.
+
+    Raises:
+        DataError: where SPARSECNN_DATA names no folder.
+    """
+    named = os.environ.get("SPARSECNN_DATA")
+    if named is None:
+        return REPOSITORY / "data"
+    if not Path(named).is_dir():
+        raise DataError(f"SPARSECNN_DATA={named} is no folder: name the one that holds MNIST/ and caltech101/")
+    return Path(named)
+
+
+def available(name: str) -> str:
+    """``name`` where that data set is at hand or can be downloaded, else the name of its stand-in, said aloud."""
+    check_choice("dataset", name, TITLES)
+    if name not in STAND_IN:
+        return name
+    try:
+        _fetch(name, data_root())
+    except OfflineError as error:
+        print(f"{TITLES[name]} is not at hand ({error}). Standing in: {TITLES[STAND_IN[name]]}.", flush=True)
+        return STAND_IN[name]
+    return name
+
+
+def load(name: str) -> Images:
+    """The data set ``name`` (mnist, caltech101, digits, shapes) as tensors, downloaded first where it is missing.
+
+    Caltech-101 is decoded and resized once, into a cache under build/.
+
+    Raises:
+        SettingError: for an unknown name.
+        DataError: where it can't be had, or where a file of it is not the canonical one; the message names the file.
+    """
+    check_choice("dataset", name, TITLES)
+    return _load(name, data_root())
+
+
+@functools.cache
+def _load(name: str, root: Path) -> Images:
+    if name in STAND_IN:
+        _fetch(name, root)
+    return {"mnist": _mnist, "caltech101": _caltech101, "digits": _digits, "shapes": _shapes}[name](root)
+
+
+def split(data: Images, validation: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Indices of the train, validation and test images of a data set that has its own test split.
+
+    ``validation`` training images are held out, stratified by class, always the same ones.
+    """
+    pool = np.arange(len(data.labels) - data.test_count)
+    test = torch.arange(len(pool), len(data.labels))
+    if validation == 0:
+        return torch.from_numpy(pool), torch.empty(0, dtype=torch.int64), test
+    if not validation < len(pool):
+        raise SettingError(f"validation={validation} is not allowed: under the {len(pool)} training images")
+    train, held_out = train_test_split(pool, test_size=validation, stratify=data.labels[pool], random_state=0)
+    return torch.from_numpy(np.sort(train)), torch.from_numpy(np.sort(held_out)), test
+
+
+class SparseDataset(Dataset):
+    """Any torchvision data set with pixels missing: yields ``(image, mask, label)``.
+
+    Args:
+        dataset: yields ``(image, label)``, the image a PIL image or a C x H x W tensor.
+        sparsity: fraction of pixels missing, in [0, 1].
+        scheme: "exact" (int(H * W * sparsity) pixels of every image) or "bernoulli" (each pixel with that probability).
+        seed: None draws a new mask each time an image is read, from torch's global generator, as the report does on
+            MNIST; a number gives every image one mask for good, as the report does on Caltech-101.
+        transform: applied to the image *after* its pixels were dropped, say a Normalize.
+
+    The image is a float tensor C x H x W, a PIL image scaled to [0, 1], with 0 at missing pixels before ``transform``;
+    the mask is a bool tensor 1 x H x W (True = observed), the same for all channels.
+    """
+
+    SCHEMES = {"exact": exact_count_mask, "bernoulli": bernoulli_mask}
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        sparsity: float,
+        scheme: str = "exact",
+        seed: int | None = None,
+        transform: Callable[[Tensor], Tensor] | None = None,
+    ):
+        check_fraction("sparsity", sparsity, up_to=1)
+        check_choice("scheme", scheme, self.SCHEMES)
+        if seed is not None:
+            check_type("seed", seed, int)
+        self.dataset, self.sparsity, self.scheme = dataset, sparsity, scheme
+        self.seed, self.transform = seed, transform
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
+        image, label = self.dataset[index]
+        if not isinstance(image, Tensor):
+            image = to_tensor(image)
+        generator = None
+        if self.seed is not None:
+            # SeedSequence keeps neighbouring indices and seeds apart.
+            state = np.random.SeedSequence((self.seed, index)).generate_state(1, np.uint64)
+            generator = torch.Generator().manual_seed(int(state[0] >> 1))
+        mask = self.SCHEMES[self.scheme](1, *image.shape[1:], self.sparsity, generator)[0]
+        image = torch.where(mask, image, 0)
+        return (self.transform(image) if self.transform else image), mask, label
+
+
+# The real data sets
+
+
+class OfflineError(DataError):
+    """A data set that is neither at hand nor to be downloaded."""
+
+
+def _fetch(name: str, root: Path) -> None:
+    """Downloads a real data set into ``root`` unless it is there."""
+    source, place = {
+        "mnist": (torchvision.datasets.MNIST, "MNIST/raw"),
+        "caltech101": (torchvision.datasets.Caltech101, "caltech101/101_ObjectCategories"),
+    }[name]
+    if (root / place).is_dir() and any((root / place).iterdir()):
+        return
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        # Downloaded beside its place, so that what breaks off leaves nothing that looks like a data set.
+        with tempfile.TemporaryDirectory(dir=root, prefix="download-") as aside, _socket_timeout(PATIENCE):
+            source(aside, download=True)
+            (root / place).parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(root / place, ignore_errors=True)
+            os.replace(Path(aside, place), root / place)
+    except (OSError, RuntimeError, EOFError) as error:  # what urllib, torchvision and the archive readers raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise OfflineError(f"no {TITLES[name]} in {root}, and its download failed: {reason}") from error
+
+
+@contextlib.contextmanager
+def _socket_timeout(seconds: float):
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _check_md5(path: Path, expected: str) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} can't be read ({error.strerror}): delete its folder to download it again") from error
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != expected:
+        raise DataError(
+            f"{path} is cut short or altered ({len(content)} bytes, md5 differs): delete its folder to download it again"
+        )
+    return content
+
+
+def _mnist(root: Path) -> Images:
+    for file, md5 in MNIST_MD5.items():
+        _check_md5(root / "MNIST/raw" / file, md5)
+    train, test = (torchvision.datasets.MNIST(root, train=part) for part in (True, False))
+    return Images(
+        "mnist",
+        torch.cat([train.data, test.data])[:, None],
+        torch.cat([train.targets, test.targets]),
+        tuple("0123456789"),
+        test_count=len(test.data),
+        **MNIST_SCALE,
+    )
+
+
+def _caltech101(root: Path) -> Images:
+    folder = root / "caltech101/101_ObjectCategories"
+    md5_of = {name: md5 for md5, name in (line.split() for line in CALTECH_MD5.read_text().splitlines())}
+    names = list(md5_of)
+    classes = sorted({name.split("/")[0] for name in names})
+    labels = torch.tensor([classes.index(name.split("/")[0]) for name in names])
+    cache = REPOSITORY / "build/cache" / f"caltech101-{CALTECH_SIZE}.npy"
+    shape = (len(names), 3, CALTECH_SIZE, CALTECH_SIZE)
+    if not cache.exists():
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        half_done = cache.with_suffix(f".{os.getpid()}")
+        pixels = np.lib.format.open_memmap(half_done, mode="w+", dtype=np.uint8, shape=shape)
+
+        def decode(i: int) -> None:
+            _check_md5(folder / names[i], md5_of[names[i]])
+            with Image.open(folder / names[i]) as image:
+                small = image.convert("RGB").resize((CALTECH_SIZE, CALTECH_SIZE), Image.Resampling.BILINEAR)
+            pixels[i] = pil_to_tensor(small).numpy()
+
+        try:
+            with ThreadPoolExecutor() as pool:
+                work = pool.map(decode, range(len(names)))
+                list(tqdm(work, total=len(names), desc="Caltech-101, decoded once", unit="image"))
+            pixels.flush()
+            os.replace(half_done, cache)
+        finally:
+            half_done.unlink(missing_ok=True)
+    return Images("caltech101", torch.from_numpy(np.load(cache)), labels, tuple(classes), **IMAGENET_SCALE)
+
+
+# The stand-ins
+
+
+def _digits(root: Path) -> Images:
+    """scikit-learn's 1,797 digits of 8 x 8, enlarged to 28 x 28; a fifth of them, stratified, is the test split."""
+    digits = load_digits()
+    small = torch.from_numpy(digits.images).float()[:, None] * (255 / 16)
+    images = torch.nn.functional.interpolate(small, size=(28, 28), mode="bilinear", align_corners=False)
+    train, test = train_test_split(
+        np.arange(len(images)), test_size=0.2, stratify=digits.target, random_state=0
+    )
+    order = np.concatenate([train, test])
+    labels = torch.from_numpy(digits.target[order]).long()
+    return Images(
+        "digits", images.round().byte()[order], labels, tuple("0123456789"), test_count=len(test), **MNIST_SCALE
+    )
+
+
+SHAPES = {  # outlines on the unit square
+    "disc": None,
+    "ring": None,
+    "square": ((0, 0), (1, 0), (1, 1), (0, 1)),
+    "diamond": ((0.5, 0), (1, 0.5), (0.5, 1), (0, 0.5)),
+    "triangle": ((0.5, 0), (1, 1), (0, 1)),
+    "arrow": ((0, 0.35), (0.5, 0.35), (0.5, 0), (1, 0.5), (0.5, 1), (0.5, 0.65), (0, 0.65)),
+    "cross": tuple((x / 3, y / 3) for x, y in
+                   ((1, 0), (2, 0), (2, 1), (3, 1), (3, 2), (2, 2), (2, 3), (1, 3), (1, 2), (0, 2), (0, 1), (1, 1))),
+    "hourglass": ((0, 0), (1, 0), (0, 1), (1, 1)),
+    "bar": ((0, 0.38), (1, 0.38), (1, 0.62), (0, 0.62)),
+    "wedge": ((0, 0), (1, 1), (0, 1)),
+}  # fmt: skip
+
+
+def _shapes(root: Path) -> Images:
+    """Ten classes of forty drawings each: a shape in a random colour, place and size before a gradient."""
+    random = np.random.default_rng(0)
+    size = CALTECH_SIZE
+    drawings, labels = [], []
+    for label, outline in enumerate(SHAPES.values()):
+        for _ in range(40):
+            first, second, colour = random.integers(0, 256, (3, 3))
+            ramp = np.linspace(0, 1, size)[:, None, None]
+            backdrop = np.broadcast_to(first * (1 - ramp) + second * ramp, (size, size, 3)).astype(np.uint8)
+            image = Image.fromarray(np.ascontiguousarray(backdrop))
+            draw = ImageDraw.Draw(image)
+            extent = random.uniform(0.3, 0.8) * size
+            left, top = random.uniform(0, size - extent, 2)
+            if outline is None:
+                box = (left, top, left + extent, top + extent)
+                if label == 0:
+                    draw.ellipse(box, fill=tuple(colour.tolist()))
+                else:
+                    draw.ellipse(box, outline=tuple(colour.tolist()), width=int(extent / 6))
+            else:
+                draw.polygon(
+                    [(left + x * extent, top + y * extent) for x, y in outline], fill=tuple(colour.tolist())
+                )
+            drawings.append(pil_to_tensor(image))
+            labels.append(label)
+    return Images("shapes", torch.stack(drawings), torch.tensor(labels), tuple(SHAPES), **IMAGENET_SCALE)

@@ -1,0 +1,51 @@
+"""Random validity masks (1 = observed). Sparsity is the fraction of pixels that are missing.
+
+Masks are drawn with a CPU generator, so that a run sees the same ones on whatever device it trains.
+"""
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from .experiment import check_fraction
+
+__all__ = ["bernoulli_mask", "exact_count_mask"]
+
+
+def exact_count_mask(
+    count: int, height: int, width: int, sparsity: float, generator: Generator | None = None
+) -> Tensor:
+    """``count`` masks, each with exactly ``int(height * width * sparsity)`` missing pixels, uniform over such subsets.
+
+    This is the report's scheme for MNIST.
+
+    Args:
+        sparsity: in [0, 1].
+        generator: a CPU generator; None uses torch's default one.
+
+    Returns:
+        Bool, count x 1 x height x width, on the CPU.
+    """
+    check_fraction("sparsity", sparsity, up_to=1)
+    pixels = height * width
+    dropped = int(pixels * sparsity)
+    if dropped == 0:
+        return torch.ones(count, 1, height, width, dtype=torch.bool)
+    # Each pixel gets a random key whose low bits are its own index: no two keys are equal, so the count is exact.
+    low = (1 << (pixels - 1).bit_length()) - 1
+    keys = torch.empty(count, pixels, dtype=torch.int64).random_(generator=generator)
+    keys = keys.bitwise_and_(~low).bitwise_or_(torch.arange(pixels))
+    # numpy's partition is vectorised; torch.kthvalue takes several times as long.
+    threshold = np.partition(keys.numpy(), dropped - 1, axis=1)[:, dropped - 1, None]
+    return (keys > torch.from_numpy(threshold)).view(count, 1, height, width)
+
+
+def bernoulli_mask(
+    count: int, height: int, width: int, sparsity: float, generator: Generator | None = None
+) -> Tensor:
+    """``count`` masks in which each pixel is missing with probability ``sparsity``, independently of all others.
+
+    This is the report's scheme for Caltech-101. Arguments and result as in :func:`exact_count_mask`.
+    """
+    check_fraction("sparsity", sparsity, up_to=1)
+    return torch.rand(count, 1, height, width, generator=generator) >= sparsity

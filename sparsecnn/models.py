@@ -1,0 +1,131 @@
+"""The networks as data: one table of layers each. The kind of convolution is a choice made when a table is built."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .experiment import MODELS, check_choice
+from .layers import SparseConv2d
+
+__all__ = ["LAYERS", "ConvNet", "ConvNetMask", "Network", "SparseConvNet", "build", "count_parameters"]
+
+
+class Conv(NamedTuple):
+    """A convolution that keeps height and width."""
+
+    channels: int
+    kernel: int
+
+
+class Linear(NamedTuple):
+    features: int
+
+
+RELU, FLATTEN = "relu", "flatten"
+
+
+class Architecture(NamedTuple):
+    image: tuple[int, int, int]  # channels, height, width
+    layers: tuple
+
+
+LAYERS = {
+    # The report's Figure 4.
+    "mnist": Architecture(
+        (1, 28, 28), (Conv(16, 5), RELU, Conv(1, 1), RELU, FLATTEN, Linear(100), RELU, Linear(10))
+    ),
+    # The ConvNet of the notebooks behind the report: one convolution more.
+    "mnist_convnet_as_run": Architecture(
+        (1, 28, 28),
+        (Conv(16, 5), RELU, Conv(16, 3), RELU, Conv(1, 1), RELU, FLATTEN, Linear(100), RELU, Linear(10)),
+    ),
+}
+
+
+class Network(nn.Module):
+    """A table of layers with one kind of convolution; ``scores = network(image, mask)``.
+
+    image N x C x H x W, mask N x 1 x H x W (1 = observed; None = all observed), scores N x classes. The three kinds
+    draw the same initial weights from the same random state wherever their shapes agree.
+    """
+
+    uses_mask_channel = False
+    convolution: Callable[..., nn.Module] = nn.Conv2d
+
+    def __init__(self, architecture: str = "mnist"):
+        check_choice("architecture", architecture, LAYERS)
+        super().__init__()
+        (channels, height, width), table = LAYERS[architecture]
+        size = channels + self.uses_mask_channel
+        self.layers = nn.ModuleList()
+        for layer in table:
+            match layer:
+                case Conv(width_out, kernel):
+                    self.layers.append(self.convolution(size, width_out, kernel, padding="same"))
+                    size = width_out
+                case Linear(width_out):
+                    self.layers.append(nn.Linear(size, width_out))
+                    size = width_out
+                case "relu":
+                    # In place: its input is always the fresh output of a convolution or a linear layer.
+                    self.layers.append(nn.ReLU(inplace=True))
+                case "flatten":
+                    self.layers.append(nn.Flatten())
+                    size *= height * width
+
+    def forward(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
+        for layer in self.layers:
+            image = layer(image)
+        return image
+
+
+class ConvNet(Network):
+    """Plain convolutions; the mask is ignored, missing pixels are whatever value stands in their place."""
+
+
+class ConvNetMask(Network):
+    """ConvNet + mask: plain convolutions, the mask is one more input channel."""
+
+    uses_mask_channel = True
+
+    def forward(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
+        mask = _all_observed(image) if mask is None else mask
+        mask = mask.to(image.dtype).expand(len(image), -1, -1, -1)
+        return super().forward(torch.cat([image, mask], dim=1))
+
+
+class SparseConvNet(Network):
+    """Sparse convolutions; the mask goes from one to the next."""
+
+    convolution = SparseConv2d
+
+    def forward(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
+        return self.trace(image, mask)[-1][0]
+
+    def trace(self, image: Tensor, mask: Tensor | None = None) -> list[tuple[Tensor, Tensor]]:
+        """Features and mask after each layer, the input first."""
+        steps = [(image, _all_observed(image) if mask is None else mask)]
+        for layer in self.layers:
+            image, mask = steps[-1]
+            steps.append(layer(image, mask) if isinstance(layer, SparseConv2d) else (layer(image), mask))
+        return steps
+
+
+NETWORKS = dict(zip(MODELS, (SparseConvNet, ConvNet, ConvNetMask), strict=True))
+
+
+def build(model: str, architecture: str = "mnist") -> Network:
+    """The network that an Experiment names."""
+    check_choice("model", model, NETWORKS)
+    return NETWORKS[model](architecture)
+
+
+def count_parameters(network: nn.Module) -> int:
+    return sum(math.prod(parameter.shape) for parameter in network.parameters())
+
+
+def _all_observed(image: Tensor) -> Tensor:
+    return torch.ones_like(image[:1, :1], dtype=torch.bool)

@@ -1,0 +1,177 @@
+"""One Experiment in, its history out."""
+
+import functools
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib.metadata import version
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from .datasets import REPOSITORY, Images, load, split
+from .experiment import Experiment, SettingError, check_choice
+from .masks import exact_count_mask
+from .models import build
+
+__all__ = ["choose_device", "train"]
+
+# What a seed's random numbers are for; each purpose has a stream of its own.
+WEIGHTS, ORDER, TRAIN_MASKS, VALIDATION_MASKS, TEST_MASKS = range(5)
+EVALUATION_BATCH = 500
+Progress = Callable[[int, float, float], None]
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device of that name; "auto" takes CUDA where there is one."""
+    check_choice("device", name, ("auto", "cpu", "cuda"))
+    if name == "cuda" and not torch.cuda.is_available():
+        raise SettingError("device='cuda' is not allowed: PyTorch finds no CUDA device here, 'cpu' or 'auto' works")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def train(experiment: Experiment, device: str = "auto", progress: Progress | None = None) -> pd.DataFrame:
+    """Trains and tests one network.
+
+    The rows are a function of the Experiment and the kind of device alone. On the CPU a run takes one thread, since
+    sums come out a little differently with another number; a sweep trains several side by side.
+
+    Args:
+        device: "auto", "cpu" or "cuda".
+        progress: called after each epoch with its number, its training loss and its training accuracy in percent.
+
+    Returns:
+        One row an epoch, the columns of :mod:`sparsecnn.results`.
+    """
+    where = choose_device(device)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False):
+            start = time.perf_counter()
+            history = _train(experiment, load(experiment.dataset), where, progress)
+            seconds = time.perf_counter() - start
+    finally:
+        torch.set_num_threads(threads)
+    return pd.DataFrame(
+        [
+            asdict(experiment)
+            | measured
+            | {
+                "device": torch.cuda.get_device_name(where) if where.type == "cuda" else "cpu, 1 thread",
+                "torch": version("torch"),
+                "precision": "float32",
+                "seconds": round(seconds, 1),
+                "commit": _commit(),
+            }
+            for measured in history
+        ]
+    )
+
+
+def _train(experiment: Experiment, data: Images, device: torch.device, progress: Progress | None) -> list[dict]:
+    train, validation, test = split(data, experiment.validation)
+    if experiment.train_images > len(train):
+        raise SettingError(f"train_images={experiment.train_images} is not allowed: at most {len(train)} here")
+    train = train[: experiment.train_images or None]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_seed(experiment, WEIGHTS))
+        network = build(experiment.model, experiment.architecture)
+    network.to(device, memory_format=torch.channels_last)
+    optimiser = torch.optim.Adam(
+        network.parameters(), lr=experiment.learning_rate, weight_decay=experiment.weight_decay, fused=True
+    )
+    order, masks = _generator(experiment, ORDER), _generator(experiment, TRAIN_MASKS)
+    feed = Feed(data, experiment, device)
+
+    history = []
+    for epoch in range(1, experiment.epochs + 1):
+        network.train()
+        shuffled = train[torch.randperm(len(train), generator=order)]
+        loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
+        for chosen in shuffled.split(experiment.batch_size):
+            image, mask, label = feed(chosen, masks)
+            scores = network(image, mask)
+            loss = F.cross_entropy(scores, label)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            loss_sum += loss.detach() * len(chosen)
+            correct += (scores.argmax(1) == label).sum()
+        measured = {
+            "epoch": epoch,
+            "train_loss": round(float(loss_sum) / len(train), 6),
+            "train_accuracy": round(100 * float(correct) / len(train), 4),
+            "validation_accuracy": _accuracy(network, feed, validation, _generator(experiment, VALIDATION_MASKS, epoch)),
+            "test_accuracy": _accuracy(network, feed, test, _generator(experiment, TEST_MASKS, epoch)),
+        }
+        history.append(measured)
+        if progress:
+            progress(epoch, measured["train_loss"], measured["train_accuracy"])
+    return history
+
+
+class Feed:
+    """Images, masks and labels for a network: the whole data set on the device, its pixels dropped anew at each read.
+
+    The report sets dropped pixels to 0 before it normalises, so they take the value of black.
+    """
+
+    def __init__(self, data: Images, experiment: Experiment, device: torch.device):
+        mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (data.mean, data.std))
+        self.above_black = (data.images / 255 / std).to(device)  # normalised values less that of black
+        self.black = (-mean / std).to(device)
+        self.labels = data.labels.to(device)
+        self.sparsity = experiment.sparsity
+        self.brightness_is_mask = experiment.mask == "brighter than the mean"
+        self.device = device
+
+    def __call__(self, chosen: Tensor, masks: Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Normalised images, what the network is told is observed, and labels; N x C x H x W, N x 1 x H x W, N."""
+        mask = exact_count_mask(len(chosen), *self.above_black.shape[2:], self.sparsity, masks).to(self.device)
+        chosen = chosen.to(self.device)
+        image = self.above_black[chosen] * mask + self.black
+        return image, image > 0 if self.brightness_is_mask else mask, self.labels[chosen]
+
+
+@torch.no_grad()
+def _accuracy(network: torch.nn.Module, feed: Feed, images: Tensor, masks: Generator) -> float:
+    """In percent; NaN for no images."""
+    if not len(images):
+        return float("nan")
+    network.eval()
+    correct = torch.zeros((), device=feed.device)
+    for chosen in images.split(EVALUATION_BATCH):
+        image, mask, label = feed(chosen, masks)
+        correct += (network(image, mask).argmax(1) == label).sum()
+    return round(100 * float(correct) / len(images), 4)
+
+
+def _seed(experiment: Experiment, *stream: int) -> int:
+    """Of one stream of random numbers; the same for every model, so that networks are compared on the same masks."""
+    state = np.random.SeedSequence((experiment.seed, *stream)).generate_state(1, np.uint64)
+    return int(state[0] >> 1)
+
+
+def _generator(experiment: Experiment, *stream: int) -> Generator:
+    return torch.Generator().manual_seed(_seed(experiment, *stream))
+
+
+@functools.cache
+def _commit() -> str:
+    """The last commit of the package's code, with a + where it was changed since; empty outside a git checkout."""
+    git = ["git", "-C", str(REPOSITORY)]
+    try:
+        commit, changed = (
+            subprocess.run([*git, *command, "--", "sparsecnn"], capture_output=True, text=True, check=True).stdout
+            for command in (("log", "-1", "--format=%h"), ("status", "--porcelain"))
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return commit.strip() + ("+" if changed else "")
