@@ -1,5 +1,7 @@
 """One Experiment in, its history out."""
 
+import contextlib
+import ctypes
 import functools
 import subprocess
 import time
@@ -50,6 +52,7 @@ def train(experiment: Experiment, device: str = "auto", progress: Progress | Non
         One row an epoch, the columns of :mod:`sparsecnn.results`.
     """
     where = choose_device(device)
+    _keep_freed_memory()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -161,6 +164,17 @@ def _seed(experiment: Experiment, *stream: int) -> int:
 
 def _generator(experiment: Experiment, *stream: int) -> Generator:
     return torch.Generator().manual_seed(_seed(experiment, *stream))
+
+
+@functools.cache
+def _keep_freed_memory() -> None:
+    """Has glibc keep what is freed, instead of fetching every feature map from the kernel anew, page by page: a step on
+    the CPU takes half the time. Elsewhere it does nothing."""
+    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the largest that glibc takes
+        libc.mallopt(M_TRIM_THRESHOLD, 1 << 30)
 
 
 @functools.cache
