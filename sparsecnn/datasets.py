@@ -220,7 +220,7 @@ def _fetch(name: str, root: Path) -> None:
             os.replace(Path(aside, place), root / place)
     except (OSError, RuntimeError, EOFError) as error:  # what urllib, torchvision and the archive readers raise
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise OfflineError(f"no {TITLES[name]} in {root}, and its download failed: {reason}") from error
+        raise OfflineError(f"no {TITLES[name]} in {root}, and its download failed: {reason}") from None
 
 
 @contextlib.contextmanager
@@ -240,7 +240,8 @@ def _check_md5(path: Path, expected: str) -> bytes:
         raise DataError(f"{path} can't be read ({error.strerror}): delete its folder to download it again") from error
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != expected:
         raise DataError(
-            f"{path} is cut short or altered ({len(content)} bytes, md5 differs): delete its folder to download it again"
+            f"{path} is cut short or altered ({len(content)} bytes, md5 differs): "
+            "delete its folder to download it again"
         )
     return content
 
@@ -297,9 +298,7 @@ def _digits(root: Path) -> Images:
     digits = load_digits()
     small = torch.from_numpy(digits.images).float()[:, None] * (255 / 16)
     images = torch.nn.functional.interpolate(small, size=(28, 28), mode="bilinear", align_corners=False)
-    train, test = train_test_split(
-        np.arange(len(images)), test_size=0.2, stratify=digits.target, random_state=0
-    )
+    train, test = train_test_split(np.arange(len(images)), test_size=0.2, stratify=digits.target, random_state=0)
     order = np.concatenate([train, test])
     labels = torch.from_numpy(digits.target[order]).long()
     return Images(
@@ -343,9 +342,7 @@ def _shapes(root: Path) -> Images:
                 else:
                     draw.ellipse(box, outline=tuple(colour.tolist()), width=int(extent / 6))
             else:
-                draw.polygon(
-                    [(left + x * extent, top + y * extent) for x, y in outline], fill=tuple(colour.tolist())
-                )
+                draw.polygon([(left + x * extent, top + y * extent) for x, y in outline], fill=tuple(colour.tolist()))
             drawings.append(pil_to_tensor(image))
             labels.append(label)
     return Images("shapes", torch.stack(drawings), torch.tensor(labels), tuple(SHAPES), **IMAGENET_SCALE)

@@ -42,7 +42,7 @@ class Experiment:
     mask            what the network is told is observed: "validity" (the pixels that were kept) or "brighter than the
                     mean" (normalised value above 0, which the published notebooks used by mistake)
     validation      number of training images held out to choose the epoch; 0 = none
-    train_images    number of training images used; 0 = all that are left
+    train_images    train on at most so many images; 0 = on all that are left
     """
 
     dataset: str
@@ -104,9 +104,7 @@ def experiment(dataset: str, protocol: str, model: str, sparsity: float, seed: i
     if unknown:
         raise SettingError(f"{min(unknown)} is no setting of an experiment: one of {', '.join(settings)}")
     settings |= changes
-    return Experiment(
-        dataset=dataset, protocol=protocol, model=model, sparsity=sparsity, seed=seed, **settings
-    )
+    return Experiment(dataset=dataset, protocol=protocol, model=model, sparsity=sparsity, seed=seed, **settings)
 
 
 def grid(

@@ -92,9 +92,7 @@ class SparseConv2d(nn.Conv2d):
         self.eps = eps
 
     def forward(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        return sparse_conv2d(
-            features, mask, self.weight, self.bias, self.stride, self.padding, self.dilation, self.eps
-        )
+        return sparse_conv2d(features, mask, self.weight, self.bias, self.stride, self.padding, self.dilation, self.eps)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, eps={self.eps}"

@@ -40,9 +40,7 @@ def exact_count_mask(
     return (keys > torch.from_numpy(threshold)).view(count, 1, height, width)
 
 
-def bernoulli_mask(
-    count: int, height: int, width: int, sparsity: float, generator: Generator | None = None
-) -> Tensor:
+def bernoulli_mask(count: int, height: int, width: int, sparsity: float, generator: Generator | None = None) -> Tensor:
     """``count`` masks in which each pixel is missing with probability ``sparsity``, independently of all others.
 
     This is the report's scheme for Caltech-101. Arguments and result as in :func:`exact_count_mask`.

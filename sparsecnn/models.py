@@ -34,9 +34,7 @@ class Architecture(NamedTuple):
 
 LAYERS = {
     # The report's Figure 4.
-    "mnist": Architecture(
-        (1, 28, 28), (Conv(16, 5), RELU, Conv(1, 1), RELU, FLATTEN, Linear(100), RELU, Linear(10))
-    ),
+    "mnist": Architecture((1, 28, 28), (Conv(16, 5), RELU, Conv(1, 1), RELU, FLATTEN, Linear(100), RELU, Linear(10))),
     # The ConvNet of the notebooks behind the report: one convolution more.
     "mnist_convnet_as_run": Architecture(
         (1, 28, 28),
@@ -103,14 +101,17 @@ class SparseConvNet(Network):
     convolution = SparseConv2d
 
     def forward(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
-        return self.trace(image, mask)[-1][0]
+        mask = _all_observed(image) if mask is None else mask
+        for layer in self.layers:
+            image, mask = _through(layer, image, mask)
+        return image
 
     def trace(self, image: Tensor, mask: Tensor | None = None) -> list[tuple[Tensor, Tensor]]:
         """Features and mask after each layer, the input first."""
         steps = [(image, _all_observed(image) if mask is None else mask)]
         for layer in self.layers:
             image, mask = steps[-1]
-            steps.append(layer(image, mask) if isinstance(layer, SparseConv2d) else (layer(image), mask))
+            steps.append(_through(layer, image.clone(), mask))  # a clone, since ReLU works in place
         return steps
 
 
@@ -125,6 +126,10 @@ def build(model: str, architecture: str = "mnist") -> Network:
 
 def count_parameters(network: nn.Module) -> int:
     return sum(math.prod(parameter.shape) for parameter in network.parameters())
+
+
+def _through(layer: nn.Module, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    return layer(image, mask) if isinstance(layer, SparseConv2d) else (layer(image), mask)
 
 
 def _all_observed(image: Tensor) -> Tensor:

@@ -92,5 +92,3 @@ def _experiments(rows: pd.DataFrame) -> list[Experiment]:
             known[values] = Experiment(**dict(zip(kinds, values, strict=True)))
         found.append(known[values])
     return found
-
-

@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 from . import results
 from .datasets import load
-from .experiment import Experiment, SettingError
+from .experiment import Experiment, SettingError, grid
 from .training import choose_device, train
 
 __all__ = ["missing", "sweep"]
@@ -97,3 +97,7 @@ def _start_worker(told) -> None:
 
 def _work(i: int, experiment: Experiment, device: str) -> pd.DataFrame:
     return train(experiment, device, lambda _, *seen: _told.put((i, *seen)))
+
+
+if __name__ == "__main__":  # make full
+    sweep(grid())

@@ -80,8 +80,6 @@ def train(experiment: Experiment, device: str = "auto", progress: Progress | Non
 
 def _train(experiment: Experiment, data: Images, device: torch.device, progress: Progress | None) -> list[dict]:
     train, validation, test = split(data, experiment.validation)
-    if experiment.train_images > len(train):
-        raise SettingError(f"train_images={experiment.train_images} is not allowed: at most {len(train)} here")
     train = train[: experiment.train_images or None]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_seed(experiment, WEIGHTS))
@@ -107,12 +105,13 @@ def _train(experiment: Experiment, data: Images, device: torch.device, progress:
             optimiser.step()
             loss_sum += loss.detach() * len(chosen)
             correct += (scores.argmax(1) == label).sum()
+        validation_masks, test_masks = (_generator(experiment, use, epoch) for use in (VALIDATION_MASKS, TEST_MASKS))
         measured = {
             "epoch": epoch,
             "train_loss": round(float(loss_sum) / len(train), 6),
             "train_accuracy": round(100 * float(correct) / len(train), 4),
-            "validation_accuracy": _accuracy(network, feed, validation, _generator(experiment, VALIDATION_MASKS, epoch)),
-            "test_accuracy": _accuracy(network, feed, test, _generator(experiment, TEST_MASKS, epoch)),
+            "validation_accuracy": _accuracy(network, feed, validation, validation_masks),
+            "test_accuracy": _accuracy(network, feed, test, test_masks),
         }
         history.append(measured)
         if progress:

@@ -1,0 +1,42 @@
+# make report     train a quick version of every experiment here, into build/
+# make test       lint, unit tests, and every notebook run and compared with its committed outputs
+# make full       train what results/ is missing, then make notebooks (hours on a CPU; it resumes)
+# make notebooks  run every notebook in place from results/, which writes the tables and figures
+# make bench      measure speed ratios on this machine
+PYTHON ?= python3
+BIN := .venv/bin
+NOTEBOOKS := $(wildcard notebooks/[0-9]*.ipynb)
+
+.PHONY: setup report test full notebooks bench
+
+setup: .venv/ready
+.venv/ready: requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --requirement requirements.txt --editable .
+	touch $@
+
+QUICK := -p seeds 1 -p epochs 2 -p train_images 6000
+report: setup
+	mkdir -p build/report/notebooks
+	for notebook in $(NOTEBOOKS); do \
+	  quick=$$(grep -q '"epochs = ' $$notebook && echo $(QUICK)); \
+	  SPARSECNN_OUTPUT=$(CURDIR)/build/report $(BIN)/papermill --cwd notebooks --progress-bar $$notebook \
+	    build/report/$$notebook $$quick || exit; \
+	done
+	$(BIN)/jupyter nbconvert --to html build/report/notebooks/*.ipynb
+	@echo "The report: $(CURDIR)/build/report/notebooks/*.html; its tables and figures are beside it."
+
+test: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pytest --nbval
+
+full: setup
+	$(BIN)/python -m sparsecnn.sweep
+	$(MAKE) notebooks
+
+notebooks: setup
+	$(BIN)/jupyter nbconvert --to notebook --inplace --execute --ExecutePreprocessor.record_timing=False $(NOTEBOOKS)
+
+bench: setup
+	$(BIN)/python benchmarks/training.py

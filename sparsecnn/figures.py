@@ -1,0 +1,105 @@
+"""Tables and tensors to matplotlib figures, in one style: the same network always has the same colour and marker."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from .results import output_root
+
+__all__ = ["COLOURS", "MARKERS", "PUBLISHED", "accuracy_against_sparsity", "learning_curves", "save", "use_style"]
+
+# Okabe and Ito's colours, told apart by colour-blind readers too.
+COLOURS = {"SparseConvNet": "#0072B2", "ConvNet": "#D55E00", "ConvNet + mask": "#009E73"}
+MARKERS = {"SparseConvNet": "o", "ConvNet": "s", "ConvNet + mask": "^"}
+PUBLISHED = "#888888"
+
+
+def use_style() -> None:
+    """Sets matplotlib's defaults for every figure of the report."""
+    plt.rcParams.update(
+        {
+            "figure.dpi": 100,
+            "savefig.dpi": 200,
+            "figure.constrained_layout.use": True,
+            "font.size": 10,
+            "axes.titlesize": 10,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "grid.alpha": 0.25,
+            "legend.frameon": False,
+            "lines.linewidth": 1.5,
+            "lines.markersize": 5,
+            "image.interpolation": "nearest",
+        }
+    )
+
+
+def save(figure: Figure, name: str) -> None:
+    """Writes figures/<name>.png under the output root."""
+    folder = output_root() / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / f"{name}.png", metadata={"Software": None})  # without matplotlib's version in it
+
+
+def accuracy_against_sparsity(table: pd.DataFrame, title: str) -> Figure:
+    """One panel a protocol: mean test accuracy with its 95% interval, and the published values, against sparsity.
+
+    ``table`` has the columns of results/table3_mnist.csv.
+    """
+    protocols = list(dict.fromkeys(table["protocol"]))
+    figure, panels = plt.subplots(1, len(protocols), figsize=(3.6 * len(protocols), 3.6), sharey=True, squeeze=False)
+    for panel, protocol in zip(panels[0], protocols, strict=True):
+        here = table[table["protocol"] == protocol]
+        for model, line in here.groupby("model", sort=False):
+            panel.plot(
+                100 * line["sparsity"], line["published"], color=PUBLISHED, marker=MARKERS[model], ls=":", lw=1,
+                mfc="white", label=f"{model}, published" if line["published"].notna().any() else None,
+            )  # fmt: skip
+            panel.errorbar(
+                100 * line["sparsity"], line["accuracy_mean"], line["accuracy_ci95"].fillna(0),
+                color=COLOURS[model], marker=MARKERS[model], capsize=2, label=model,
+            )  # fmt: skip
+        seeds = sorted(set(here["n_seeds"]))
+        count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+        panel.set(title=f"{protocol}, seeds: {count}", xlabel="missing pixels (%)")
+    panels[0][0].set_ylabel("test accuracy (%)")
+    _shared_legend(figure)
+    figure.suptitle(title)
+    return figure
+
+
+def learning_curves(rows: pd.DataFrame, title: str, sparsities: tuple[float, ...]) -> Figure:
+    """Test accuracy (solid) and training accuracy (dashed) after each epoch; a row a protocol, a column a sparsity.
+
+    ``rows`` are those of the store; every run is a thin line of its network's colour.
+    """
+    protocols = list(dict.fromkeys(rows["protocol"]))
+    figure, panels = plt.subplots(
+        len(protocols), len(sparsities), figsize=(3.1 * len(sparsities), 2.6 * len(protocols)),
+        squeeze=False, sharex="row", sharey=True,
+    )  # fmt: skip
+    for protocol, line in zip(protocols, panels, strict=True):
+        for sparsity, panel in zip(sparsities, line, strict=True):
+            here = rows[(rows["protocol"] == protocol) & np.isclose(rows["sparsity"], sparsity)]
+            for (model, _), run in here.groupby(["model", "seed"], sort=False):
+                colour = COLOURS[model]
+                panel.plot(run["epoch"], run["test_accuracy"], color=colour, lw=1, label=model)
+                panel.plot(run["epoch"], run["train_accuracy"], color=colour, lw=0.8, ls="--", alpha=0.6)
+            panel.set_title(f"{protocol}, {sparsity:.0%} missing")
+    for panel in panels[-1]:
+        panel.set_xlabel("epoch")
+    for line in panels:
+        line[0].set_ylabel("accuracy (%)")
+    _shared_legend(figure)
+    figure.suptitle(f"{title}: test accuracy solid, training accuracy dashed")
+    return figure
+
+
+def _shared_legend(figure: Figure) -> None:
+    handles = {}
+    for panel in figure.axes:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            handles[label] = handle
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)
