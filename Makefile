@@ -1,7 +1,7 @@
 # make report     train a quick version of every experiment here, into build/
 # make test       lint, unit tests, and every notebook run and compared with its committed outputs
 # make full       train what results/ is missing, then make notebooks (hours on a CPU; it resumes)
-# make notebooks  run every notebook in place from results/, which writes the tables and figures
+# make notebooks  run every notebook in place from results/, which writes the tables and figures, and the README's tables
 # make bench      measure speed ratios on this machine
 PYTHON ?= python3
 BIN := .venv/bin
@@ -37,6 +37,7 @@ full: setup
 
 notebooks: setup
 	$(BIN)/jupyter nbconvert --to notebook --inplace --execute --ExecutePreprocessor.record_timing=False $(NOTEBOOKS)
+	$(BIN)/python -m sparsecnn.tables
 
 bench: setup
 	$(BIN)/python benchmarks/training.py

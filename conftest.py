@@ -1,10 +1,13 @@
-"""What pytest needs to know of the notebooks; `pytest --nbval` runs them and compares their outputs."""
+"""Settings of the tests; `pytest --nbval` also runs the notebooks and compares their outputs."""
 
 import pytest
 import torch
+from hypothesis import settings
 
 # What papermill leaves behind is nobody's test.
 collect_ignore_glob = ["notebooks/out*.ipynb", "build/*"]
+settings.register_profile("sparsecnn", deadline=None)  # the first example pays for torch's start
+settings.load_profile("sparsecnn")
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:

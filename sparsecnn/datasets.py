@@ -13,20 +13,22 @@ import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
 import torch
 import torchvision
-from PIL import Image, ImageDraw
-from sklearn.datasets import load_digits
+from PIL import Image
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.transforms.functional import pil_to_tensor, to_tensor
+from torchvision.datasets.mnist import read_image_file, read_label_file
+from torchvision.transforms.functional import convert_image_dtype, pil_to_tensor, to_tensor
 from tqdm.auto import tqdm
 
-from .experiment import SettingError, check_choice, check_fraction, check_type
+from . import standins
+from .experiment import SettingError, check_choice, check_fraction, check_range, check_type
 from .masks import bernoulli_mask, exact_count_mask
 
 __all__ = ["DataError", "Images", "SparseDataset", "available", "data_root", "load", "split"]
@@ -80,6 +82,7 @@ TITLES = {
     "digits": "digits (scikit-learn's, standing in for MNIST)",
     "shapes": "shapes (drawn, standing in for Caltech-101)",
 }
+DIGITS = tuple("0123456789")
 MNIST_SCALE = {"mean": (0.1307,), "std": (0.3081,)}  # the report's; the stand-in keeps them
 IMAGENET_SCALE = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
@@ -128,7 +131,16 @@ def load(name: str) -> Images:
 def _load(name: str, root: Path) -> Images:
     if name in STAND_IN:
         _fetch(name, root)
-    return {"mnist": _mnist, "caltech101": _caltech101, "digits": _digits, "shapes": _shapes}[name](root)
+    match name:
+        case "mnist":
+            return _mnist(root)
+        case "caltech101":
+            return _caltech101(root)
+        case "digits":
+            images, labels, test_count = standins.digits()
+            return Images(name, images, labels, DIGITS, test_count=test_count, **MNIST_SCALE)
+        case "shapes":
+            return Images(name, *standins.shapes(), tuple(standins.SHAPES), **IMAGENET_SCALE)
 
 
 def split(data: Images, validation: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -157,7 +169,7 @@ class SparseDataset(Dataset):
             MNIST; a number gives every image one mask for good, as the report does on Caltech-101.
         transform: applied to the image *after* its pixels were dropped, say a Normalize.
 
-    The image is a float tensor C x H x W, a PIL image scaled to [0, 1], with 0 at missing pixels before ``transform``;
+    The image is a float tensor C x H x W, one of bytes scaled to [0, 1], with 0 at missing pixels before ``transform``;
     the mask is a bool tensor 1 x H x W (True = observed), the same for all channels.
     """
 
@@ -175,6 +187,7 @@ class SparseDataset(Dataset):
         check_choice("scheme", scheme, self.SCHEMES)
         if seed is not None:
             check_type("seed", seed, int)
+            check_range("seed", seed, least=0)
         self.dataset, self.sparsity, self.scheme = dataset, sparsity, scheme
         self.seed, self.transform = seed, transform
 
@@ -185,10 +198,12 @@ class SparseDataset(Dataset):
         image, label = self.dataset[index]
         if not isinstance(image, Tensor):
             image = to_tensor(image)
+        elif not image.is_floating_point():
+            image = convert_image_dtype(image)
         generator = None
         if self.seed is not None:
-            # SeedSequence keeps neighbouring indices and seeds apart.
-            state = np.random.SeedSequence((self.seed, index)).generate_state(1, np.uint64)
+            # SeedSequence keeps neighbouring indices and seeds apart; an index may count from the end.
+            state = np.random.SeedSequence((self.seed, index % len(self))).generate_state(1, np.uint64)
             generator = torch.Generator().manual_seed(int(state[0] >> 1))
         mask = self.SCHEMES[self.scheme](1, *image.shape[1:], self.sparsity, generator)[0]
         image = torch.where(mask, image, 0)
@@ -218,7 +233,7 @@ def _fetch(name: str, root: Path) -> None:
             (root / place).parent.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(root / place, ignore_errors=True)
             os.replace(Path(aside, place), root / place)
-    except (OSError, RuntimeError, EOFError) as error:  # what urllib, torchvision and the archive readers raise
+    except (OSError, HTTPException, RuntimeError, EOFError) as error:  # from urllib, torchvision, the archive readers
         reason = " ".join(str(error).split()) or type(error).__name__
         raise OfflineError(f"no {TITLES[name]} in {root}, and its download failed: {reason}") from None
 
@@ -249,14 +264,13 @@ def _check_md5(path: Path, expected: str) -> bytes:
 def _mnist(root: Path) -> Images:
     for file, md5 in MNIST_MD5.items():
         _check_md5(root / "MNIST/raw" / file, md5)
-    train, test = (torchvision.datasets.MNIST(root, train=part) for part in (True, False))
+    # Read from these files, not through torchvision's MNIST: that prefers an old processed/ folder where there is one.
+    images, labels = (
+        [read(str(root / "MNIST/raw" / f"{part}-{kind}-ubyte")) for part in ("train", "t10k")]
+        for read, kind in ((read_image_file, "images-idx3"), (read_label_file, "labels-idx1"))
+    )
     return Images(
-        "mnist",
-        torch.cat([train.data, test.data])[:, None],
-        torch.cat([train.targets, test.targets]),
-        tuple("0123456789"),
-        test_count=len(test.data),
-        **MNIST_SCALE,
+        "mnist", torch.cat(images)[:, None], torch.cat(labels), DIGITS, test_count=len(labels[1]), **MNIST_SCALE
     )
 
 
@@ -288,61 +302,3 @@ def _caltech101(root: Path) -> Images:
         finally:
             half_done.unlink(missing_ok=True)
     return Images("caltech101", torch.from_numpy(np.load(cache)), labels, tuple(classes), **IMAGENET_SCALE)
-
-
-# The stand-ins
-
-
-def _digits(root: Path) -> Images:
-    """scikit-learn's 1,797 digits of 8 x 8, enlarged to 28 x 28; a fifth of them, stratified, is the test split."""
-    digits = load_digits()
-    small = torch.from_numpy(digits.images).float()[:, None] * (255 / 16)
-    images = torch.nn.functional.interpolate(small, size=(28, 28), mode="bilinear", align_corners=False)
-    train, test = train_test_split(np.arange(len(images)), test_size=0.2, stratify=digits.target, random_state=0)
-    order = np.concatenate([train, test])
-    labels = torch.from_numpy(digits.target[order]).long()
-    return Images(
-        "digits", images.round().byte()[order], labels, tuple("0123456789"), test_count=len(test), **MNIST_SCALE
-    )
-
-
-SHAPES = {  # outlines on the unit square
-    "disc": None,
-    "ring": None,
-    "square": ((0, 0), (1, 0), (1, 1), (0, 1)),
-    "diamond": ((0.5, 0), (1, 0.5), (0.5, 1), (0, 0.5)),
-    "triangle": ((0.5, 0), (1, 1), (0, 1)),
-    "arrow": ((0, 0.35), (0.5, 0.35), (0.5, 0), (1, 0.5), (0.5, 1), (0.5, 0.65), (0, 0.65)),
-    "cross": tuple((x / 3, y / 3) for x, y in
-                   ((1, 0), (2, 0), (2, 1), (3, 1), (3, 2), (2, 2), (2, 3), (1, 3), (1, 2), (0, 2), (0, 1), (1, 1))),
-    "hourglass": ((0, 0), (1, 0), (0, 1), (1, 1)),
-    "bar": ((0, 0.38), (1, 0.38), (1, 0.62), (0, 0.62)),
-    "wedge": ((0, 0), (1, 1), (0, 1)),
-}  # fmt: skip
-
-
-def _shapes(root: Path) -> Images:
-    """Ten classes of forty drawings each: a shape in a random colour, place and size before a gradient."""
-    random = np.random.default_rng(0)
-    size = CALTECH_SIZE
-    drawings, labels = [], []
-    for label, outline in enumerate(SHAPES.values()):
-        for _ in range(40):
-            first, second, colour = random.integers(0, 256, (3, 3))
-            ramp = np.linspace(0, 1, size)[:, None, None]
-            backdrop = np.broadcast_to(first * (1 - ramp) + second * ramp, (size, size, 3)).astype(np.uint8)
-            image = Image.fromarray(np.ascontiguousarray(backdrop))
-            draw = ImageDraw.Draw(image)
-            extent = random.uniform(0.3, 0.8) * size
-            left, top = random.uniform(0, size - extent, 2)
-            if outline is None:
-                box = (left, top, left + extent, top + extent)
-                if label == 0:
-                    draw.ellipse(box, fill=tuple(colour.tolist()))
-                else:
-                    draw.ellipse(box, outline=tuple(colour.tolist()), width=int(extent / 6))
-            else:
-                draw.polygon([(left + x * extent, top + y * extent) for x, y in outline], fill=tuple(colour.tolist()))
-            drawings.append(pil_to_tensor(image))
-            labels.append(label)
-    return Images("shapes", torch.stack(drawings), torch.tensor(labels), tuple(SHAPES), **IMAGENET_SCALE)

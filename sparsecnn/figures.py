@@ -43,10 +43,12 @@ def save(figure: Figure, name: str) -> None:
     figure.savefig(folder / f"{name}.png", metadata={"Software": None})  # without matplotlib's version in it
 
 
-def accuracy_against_sparsity(table: pd.DataFrame, title: str) -> Figure:
+def accuracy_against_sparsity(table: pd.DataFrame, runs: pd.DataFrame, title: str) -> Figure:
     """One panel a protocol: mean test accuracy with its 95% interval, and the published values, against sparsity.
 
-    ``table`` has the columns of results/table3_mnist.csv.
+    Args:
+        table: the columns of results/table3_mnist.csv.
+        runs: a row a run, as tables.selected gives them; each is a faint dot, so that a collapsed one is seen.
     """
     protocols = list(dict.fromkeys(table["protocol"]))
     figure, panels = plt.subplots(1, len(protocols), figsize=(3.6 * len(protocols), 3.6), sharey=True, squeeze=False)
@@ -57,13 +59,17 @@ def accuracy_against_sparsity(table: pd.DataFrame, title: str) -> Figure:
                 100 * line["sparsity"], line["published"], color=PUBLISHED, marker=MARKERS[model], ls=":", lw=1,
                 mfc="white", label=f"{model}, published" if line["published"].notna().any() else None,
             )  # fmt: skip
+            dots = runs[(runs["protocol"] == protocol) & (runs["model"] == model)]
+            panel.scatter(100 * dots["sparsity"], dots["test_accuracy"], color=COLOURS[model], s=9, alpha=0.4, lw=0)
+            if not len(dots):
+                continue
             panel.errorbar(
                 100 * line["sparsity"], line["accuracy_mean"], line["accuracy_ci95"].fillna(0),
                 color=COLOURS[model], marker=MARKERS[model], capsize=2, label=model,
             )  # fmt: skip
-        seeds = sorted(set(here["n_seeds"]))
-        count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-        panel.set(title=f"{protocol}, seeds: {count}", xlabel="missing pixels (%)")
+        least, most = here["n_seeds"].min(), here["n_seeds"].max()
+        count = f"{most}" if least == most else f"{least} to {most}"
+        panel.set(title=f"{protocol} (seeds: {count})", xlabel="missing pixels (%)")
     panels[0][0].set_ylabel("test accuracy (%)")
     _shared_legend(figure)
     figure.suptitle(title)

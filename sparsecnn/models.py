@@ -46,8 +46,8 @@ LAYERS = {
 class Network(nn.Module):
     """A table of layers with one kind of convolution; ``scores = network(image, mask)``.
 
-    image N x C x H x W, mask N x 1 x H x W (1 = observed; None = all observed), scores N x classes. The three kinds
-    draw the same initial weights from the same random state wherever their shapes agree.
+    image N x C x H x W, mask N x 1 x H x W (1 = observed; None = all observed), scores N x classes.
+    SparseConvNet and ConvNet draw the same initial weights from the same random state.
     """
 
     uses_mask_channel = False

@@ -1,5 +1,7 @@
 """Rows of the store to the report's tables: one number a run, means with 95% intervals, the published numbers."""
 
+from pathlib import Path
+
 import pandas as pd
 from scipy import stats
 
@@ -12,10 +14,12 @@ __all__ = [
     "accuracy_table",
     "ci95",
     "collapsed",
+    "markdown",
     "paired_difference",
     "published",
     "save",
     "selected",
+    "update_readme",
     "wide",
 ]
 
@@ -115,8 +119,34 @@ def collapsed(rows: pd.DataFrame) -> pd.DataFrame:
     return runs.loc[runs["test_accuracy"] <= COLLAPSED, columns].reset_index(drop=True)
 
 
+def markdown(table: pd.DataFrame) -> str:
+    """A wide table for the README."""
+    head = [table.columns.name or "", *table.columns]
+    lines = [
+        head,
+        ["---"] * len(head),
+        *([name, *cells] for name, cells in zip(table.index, table.values, strict=True)),
+    ]
+    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+
+
+def update_readme(path: Path = REPOSITORY / "README.md") -> None:
+    """Writes the tables of results/table3_mnist.csv between the README's markers, each protocol's and <!-- end -->."""
+    table = pd.read_csv(REPOSITORY / "results/table3_mnist.csv")
+    text = path.read_text()
+    for protocol in dict.fromkeys(table["protocol"]):
+        start = text.index(f"<!-- {protocol} -->")
+        end = text.index("<!-- end -->", start)
+        text = f"{text[:start]}<!-- {protocol} -->\n\n{markdown(wide(table, protocol))}\n{text[end:]}"
+    path.write_text(text)
+
+
 def save(table: pd.DataFrame, name: str) -> None:
     """Writes results/<name>.csv under the output root."""
     path = output_root() / "results" / f"{name}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(path, index=False)
+
+
+if __name__ == "__main__":  # make notebooks
+    update_readme()

@@ -1,0 +1,87 @@
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparsecnn.experiment import MODELS, PROTOCOLS, SPARSITIES, SettingError, experiment, grid
+
+GOOD = experiment("mnist", "controlled", "ConvNet", 0.3)
+
+
+def test_as_reported_is_the_reports_table_1():
+    run = experiment("mnist", "as_reported", "SparseConvNet", 0.3)
+    assert (run.epochs, run.batch_size, run.learning_rate, run.weight_decay) == (10, 64, 5e-3, 1e-3)
+    assert (run.architecture, run.mask, run.validation) == ("mnist", "validity", 0)
+
+
+def test_as_run_is_what_the_notebooks_ran():
+    sparse = experiment("mnist", "as_run", "SparseConvNet", 0.3)
+    plain = experiment("mnist", "as_run", "ConvNet", 0.3)
+    assert (sparse.epochs, sparse.mask, sparse.architecture) == (20, "brighter than the mean", "mnist")
+    assert (plain.epochs, plain.architecture) == (20, "mnist_convnet_as_run")
+
+
+def test_controlled_differs_between_models_in_the_model_alone():
+    runs = [experiment("mnist", "controlled", model, 0.3) for model in MODELS]
+    assert len({dataclasses.replace(run, model="ConvNet") for run in runs}) == 1
+    assert (runs[0].learning_rate, runs[0].weight_decay, runs[0].validation) == (1e-3, 0, 5000)
+
+
+def test_the_grid_is_table_3():
+    as_reported = grid(protocol="as_reported", seeds=1)
+    assert len(as_reported) == 22
+    assert sorted({run.sparsity for run in as_reported}) == sorted(SPARSITIES[1:])
+    assert len(grid(protocol="controlled", seeds=2)) == 2 * 3 * 12
+    assert len(set(grid())) == len(grid())
+
+
+def test_a_grid_takes_one_sparsity_that_table_3_has_not():
+    runs = grid(sparsity=0.33, protocol="as_reported", seeds=1)
+    assert [(run.model, run.sparsity) for run in runs] == [("SparseConvNet", 0.33), ("ConvNet", 0.33)]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("sparsity", 30), ("sparsity", "abc"), ("sparsity", -0.1), ("sparsity", 1), ("sparsity", float("nan")),
+        ("sparsity", True), ("protocol", "foo"), ("model", "ResNet"), ("dataset", "imagenet"), ("mask", "none"),
+        ("seed", -1), ("seed", 0.5), ("epochs", 0), ("epochs", "10"), ("batch_size", 0), ("learning_rate", 0),
+        ("learning_rate", float("inf")), ("weight_decay", -1e-3), ("validation", -1), ("train_images", None),
+    ],
+)  # fmt: skip
+def test_a_wrong_setting_is_refused_by_name_value_and_what_is_allowed(setting, value):
+    with pytest.raises(SettingError) as error:
+        dataclasses.replace(GOOD, **{setting: value})
+    message = str(error.value)
+    assert message.startswith(f"{setting}={value!r} is not allowed: ") or f"{setting}={value}" in message
+    assert "\n" not in message
+    assert error.value._render_traceback_() == [f"SettingError: {message}"]
+
+
+@pytest.mark.parametrize(
+    "asked", [{"sparsity": 30}, {"sparsity": "abc"}, {"protocol": "foo"}, {"seeds": 0}, {"seeds": "two"}, {"epochs": 0}]
+)
+def test_a_grid_refuses_what_an_experiment_refuses(asked):
+    (name,) = asked
+    with pytest.raises(SettingError, match=name):
+        grid(**asked)
+
+
+def test_an_unknown_setting_is_refused_with_the_known_ones():
+    with pytest.raises(SettingError, match="momentum.*learning_rate"):
+        experiment("mnist", "controlled", "ConvNet", 0.3, momentum=0.9)
+
+
+@given(
+    st.sampled_from(sorted(PROTOCOLS)),
+    st.one_of(st.floats(), st.integers(), st.text(), st.none(), st.booleans(), st.lists(st.floats())),
+)
+def test_any_sparsity_is_either_taken_as_it_is_or_refused_in_one_line(protocol, sparsity):
+    try:
+        run = experiment("mnist", protocol, "ConvNet", sparsity)
+    except SettingError as error:
+        assert str(error).startswith("sparsity=")
+        assert "is not allowed" in str(error)
+    else:
+        assert 0 <= run.sparsity < 1

@@ -1,0 +1,343 @@
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from sparsecnn import SparseConv2d, SparseMaxPool2d, sparse_conv2d
+
+GARBAGE = [float("nan"), float("inf"), -float("inf"), 1e30]
+MASK_DTYPES = [torch.bool, torch.uint8, torch.int64, torch.bfloat16, torch.float16, torch.float32, torch.float64]
+
+
+def pair(number):
+    return (number, number) if isinstance(number, int) else number
+
+
+def edges(padding, kernel, dilation):
+    """Rows above, rows below, columns left, columns right."""
+    if padding == "same":  # Conv2d puts the odd one out below and to the right
+        reach = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+        return reach[0] // 2, reach[0] - reach[0] // 2, reach[1] // 2, reach[1] - reach[1] // 2
+    rows, columns = pair(padding)
+    return rows, rows, columns, columns
+
+
+def windows(features, mask, kernel, stride, padding, dilation):
+    """Of every place (u, v): its window of the features, N x C x K x L, and of the mask, N x 1 x K x L, as float64."""
+    stride, dilation = pair(stride), pair(dilation)
+    up, down, left, right = edges(padding, kernel, dilation)
+    around = ((0, 0), (0, 0), (up, down), (left, right))
+    x = np.pad(features.detach().double().numpy(), around)
+    o = np.pad(np.broadcast_to(mask.numpy() != 0, (len(x), 1, *mask.shape[2:])), around)
+    places = [(x.shape[a + 2] - dilation[a] * (kernel[a] - 1) - 1) // stride[a] + 1 for a in (0, 1)]
+    for u in range(places[0]):
+        for v in range(places[1]):
+            rows = u * stride[0] + dilation[0] * np.arange(kernel[0])
+            columns = v * stride[1] + dilation[1] * np.arange(kernel[1])
+            yield u, v, places, x[..., rows[:, None], columns], o[..., rows[:, None], columns]
+
+
+def equation(features, mask, weight, bias, stride, padding, dilation, eps=1e-8):
+    """The paper's equations 1 and 2, window by window, in float64."""
+    w = weight.detach().double().numpy()
+    b = 0 if bias is None else bias.detach().double().numpy()
+    out = None
+    for u, v, places, x, o in windows(features, mask, w.shape[2:], stride, padding, dilation):
+        if out is None:
+            out = np.full((len(x), len(w), *places), np.nan)
+            seen = np.zeros((len(x), 1, *places), bool)
+        for n in range(len(x)):
+            total = sum(
+                x[n, c, i, j] * w[:, c, i, j]
+                for c in range(x.shape[1])
+                for i, j in np.argwhere(o[n, 0])  # a missing pixel adds nothing, be it NaN
+            )
+            out[n, :, u, v] = total / (o[n].sum() + eps) + b
+            seen[n, 0, u, v] = o[n].max()
+    return torch.from_numpy(out), torch.from_numpy(seen)
+
+
+def random_mask(generator, shape, observed, dtype):
+    return (torch.rand(shape, generator=generator) < observed).to(dtype)
+
+
+@st.composite
+def cases(draw, pool=False):
+    """Features, mask and geometry that fit; ``pool``: the geometry that max-pooling allows."""
+    kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    dilation = draw(st.integers(1, 3) | st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    stride = draw(st.integers(1, 3) | st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    if pool:
+        padding = draw(st.tuples(st.integers(0, kernel[0] // 2), st.integers(0, kernel[1] // 2)))
+    else:
+        padding = draw(
+            st.integers(0, 3)
+            | st.tuples(st.integers(0, 3), st.integers(0, 3))
+            | (st.just("same") if pair(stride) == (1, 1) else st.nothing())
+        )
+    around = edges(padding, kernel, pair(dilation))
+    least = [max(1, pair(dilation)[a] * (kernel[a] - 1) + 1 - sum(around[2 * a : 2 * a + 2])) for a in (0, 1)]
+    height, width = (draw(st.integers(size, max(size, 9))) for size in least)
+    count, channels = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
+    features = torch.randn(count, channels, height, width, generator=generator, dtype=torch.float64)
+    mask = random_mask(
+        generator,
+        (draw(st.sampled_from([1, count])), 1, height, width),
+        draw(st.sampled_from([0, 0.05, 0.3, 0.7, 1])),
+        draw(st.sampled_from([torch.bool, torch.float32, torch.float64])),
+    )
+    features = torch.where(mask != 0, features, draw(st.sampled_from([0.0, *GARBAGE])))
+    return generator, features, mask, kernel, stride, padding, dilation
+
+
+@pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel lengths")
+@given(cases(), st.integers(1, 3), st.booleans(), st.sampled_from([0, 1e-8, 0.5]))
+@settings(max_examples=150)
+def test_sparse_conv2d_is_the_papers_equation(case, width_out, with_bias, eps):
+    generator, features, mask, kernel, *geometry = case
+    weight = torch.randn(width_out, features.shape[1], *kernel, generator=generator, dtype=torch.float64)
+    bias = torch.randn(width_out, generator=generator, dtype=torch.float64) if with_bias else None
+    out, seen = sparse_conv2d(features, mask, weight, bias, *geometry, eps)
+    # The equation is 0 / 0 in an empty window if eps is 0; the layer takes the limit.
+    wanted, wanted_seen = equation(features, mask, weight, bias, *geometry, eps or 1e-300)
+    torch.testing.assert_close(out, wanted, rtol=1e-9, atol=1e-12)
+    assert torch.equal(seen, wanted_seen[: len(mask)].to(mask.dtype))
+    assert seen.dtype == mask.dtype
+
+    out32, _ = sparse_conv2d(
+        features.float(), mask, weight.float(), None if bias is None else bias.float(), *geometry, eps
+    )
+    torch.testing.assert_close(out32, wanted.float(), rtol=1e-5, atol=1e-5)
+
+
+@given(cases(), st.booleans())
+@settings(max_examples=30)
+def test_the_module_is_the_function_with_conv2ds_parameters(case, with_bias):
+    _, features, mask, kernel, *geometry = case
+    layer = SparseConv2d(features.shape[1], 2, kernel, *geometry, bias=with_bias, eps=0.25).double()
+    out, seen = layer(features, mask)
+    wanted, wanted_seen = sparse_conv2d(features, mask, layer.weight, layer.bias, *geometry, eps=0.25)
+    assert torch.equal(out, wanted) and torch.equal(seen, wanted_seen)
+
+
+@given(cases(pool=True))
+@settings(max_examples=100)
+def test_max_pooling_takes_the_largest_observed_pixel(case):
+    _, features, mask, kernel, stride, padding, dilation = case
+    out, seen = SparseMaxPool2d(kernel, stride, padding, dilation)(features, mask)
+    assert seen.dtype == mask.dtype and out.dtype == features.dtype
+    for u, v, places, x, o in windows(features, mask, kernel, stride, padding, dilation):
+        assert list(out.shape[2:]) == list(seen.shape[2:]) == places
+        for n, c in np.ndindex(x.shape[:2]):
+            observed = x[n, c][o[n, 0]]
+            assert out[n, c, u, v] == (observed.max() if len(observed) else 0)
+            assert seen[n if len(seen) > 1 else 0, 0, u, v] == (len(observed) > 0)
+
+
+def small(dtype=torch.float32, batch=2, channels=2):
+    """Features and a mask whose left part is all missing, so that a 3 x 3 window can be empty."""
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(batch, channels, 9, 8, generator=generator, dtype=dtype)
+    mask = random_mask(generator, (batch, 1, 9, 8), 0.5, torch.bool)
+    mask[..., :4] = False
+    return features, mask
+
+
+@pytest.mark.parametrize("check", [torch.autograd.gradcheck, torch.autograd.gradgradcheck])
+@pytest.mark.parametrize("geometry", [(1, "same", 1), ((2, 1), (0, 1), (1, 2))])
+def test_first_and_second_derivatives_are_right(check, geometry):
+    features, mask = (tensor[:, :, :4, 2:6] for tensor in small(torch.float64, batch=1))
+    weight, bias = torch.randn(1, 2, 3, 2, dtype=torch.float64), torch.randn(1, dtype=torch.float64)
+    inputs = [tensor.clone().requires_grad_() for tensor in (features, weight, bias)]
+    assert check(lambda x, w, b: sparse_conv2d(x, mask, w, b, *geometry)[0], inputs)
+
+
+def gradients(layer, features, mask):
+    """Output, and the gradients of a weighted sum of it."""
+    features = features.clone().requires_grad_()
+    out, _ = layer(features, mask)
+    pull = torch.linspace(-1, 1, out.numel(), dtype=out.dtype, device=out.device).view(out.shape)
+    return out.detach(), *torch.autograd.grad(out, [features, *layer.parameters()], pull)
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+@pytest.mark.parametrize("make", [lambda: SparseConv2d(2, 3, 3, padding="same"), lambda: SparseMaxPool2d(2)])
+def test_what_lies_under_a_zero_of_the_mask_changes_neither_output_nor_gradients(make, garbage):
+    features, mask = small()
+    layer = make()
+    clean = gradients(layer, torch.where(mask, features, 0), mask)
+    dirty = gradients(layer, torch.where(mask, features, garbage), mask)
+    assert all(map(torch.equal, clean, dirty))
+    missing = ~mask.expand_as(features)
+    assert torch.equal(dirty[1][missing], torch.zeros(int(missing.sum())))
+    assert dirty[1][~missing].any()
+
+
+@pytest.mark.parametrize("eps", [0, 1e-8, 1.0])
+@pytest.mark.parametrize(
+    ("dtype", "autocast"),
+    [(torch.float64, False), (torch.float32, False)]
+    + [(half, autocast) for half in (torch.bfloat16, torch.float16) for autocast in (False, True)],
+)
+def test_an_empty_window_holds_exactly_the_bias(dtype, eps, autocast):
+    # 1e-8 is 0 in float16: a division done there would give NaN.
+    features, mask = small()
+    layer = SparseConv2d(2, 3, 3, padding="same", eps=eps)
+    if not autocast:
+        features, layer = features.to(dtype), layer.to(dtype)
+    with torch.autocast("cpu", dtype, enabled=autocast):
+        out, seen = layer(features, mask)
+    empty = ~seen.expand_as(out)
+    assert 0 < empty.sum() < empty.numel()
+    assert out.dtype == dtype and out.isfinite().all()
+    assert torch.equal(out[empty], layer.bias.to(dtype).view(-1, 1, 1).expand_as(out)[empty])
+
+
+@pytest.mark.parametrize("kernel", [1, 3, (2, 5)])
+def test_with_all_observed_it_is_conv2d_divided_by_the_window(kernel):
+    features, _ = small(torch.float64)
+    layer = SparseConv2d(2, 3, kernel).double()
+    out, seen = layer(features, torch.ones(1, 1, 9, 8))
+    rows, columns = pair(kernel)
+    plain = nn.functional.conv2d(features, layer.weight) / (rows * columns) + layer.bias.view(-1, 1, 1)
+    # eps is what they differ by
+    torch.testing.assert_close(out, plain, rtol=1e-6, atol=1e-7)
+    assert seen.all()
+
+
+def test_padding_counts_as_missing():
+    # One 1 per pixel: the mean over the observed pixels is 1 at the border too.
+    out, _ = sparse_conv2d(torch.ones(1, 1, 5, 5), torch.ones(1, 1, 5, 5), torch.ones(1, 1, 3, 3), padding=1)
+    torch.testing.assert_close(out, torch.ones(1, 1, 5, 5))
+
+
+@pytest.mark.parametrize("dtype", MASK_DTYPES)
+@pytest.mark.parametrize("layer", [SparseConv2d(2, 3, 3, padding=1), SparseMaxPool2d(3, 1, 1)])
+def test_the_mask_keeps_its_dtype_and_any_number_but_0_is_observed(layer, dtype):
+    features, mask = small()
+    out, seen = layer(features, (3 * mask).to(dtype))
+    wanted, wanted_seen = layer(features, mask)
+    assert torch.equal(out, wanted)
+    assert torch.equal(seen, wanted_seen.to(dtype)) and seen.dtype == dtype
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 2e-2), (torch.float16, 3e-3)])
+def test_under_autocast_it_stays_finite_and_close(dtype, tolerance):
+    features, mask = small(channels=32)
+    layer = SparseConv2d(32, 8, 5, padding="same")
+    exact, _ = layer(features, mask)
+    with torch.autocast("cpu", dtype):
+        out, _ = layer(features, mask)
+    assert out.dtype == dtype
+    torch.testing.assert_close(out.float(), exact, rtol=tolerance, atol=tolerance)
+
+
+def test_channels_last_comes_out_as_channels_last():
+    features, mask = small(channels=4)
+    layer = SparseConv2d(4, 3, 3, padding="same")
+    plain = gradients(layer, features, mask)
+    layer.to(memory_format=torch.channels_last)
+    out = gradients(layer, features.contiguous(memory_format=torch.channels_last), mask)
+    assert out[0].is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(out, plain, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_in_one_graph_it_computes_the_same():
+    features, mask = small()
+    features = torch.where(mask, features, torch.nan)
+    layer = SparseConv2d(2, 3, 3, padding="same")
+    compiled = torch.compile(layer, fullgraph=True)
+    torch.testing.assert_close(gradients(compiled, features, mask), gradients(layer, features, mask))
+
+
+def test_exported_it_computes_the_same():
+    features, mask = small()
+    layer = SparseConv2d(2, 3, (3, 2), padding="same")
+    exported = torch.export.export(layer, (features, mask)).module()
+    features, mask = torch.where(mask.flip(3), features, torch.nan), mask.flip(3)
+    torch.testing.assert_close(exported(features, mask), layer(features, mask))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_weights_go_to_and_fro_with_conv2d(bias):
+    plain = nn.Conv2d(2, 3, (3, 2), bias=bias)
+    sparse = SparseConv2d(2, 3, (3, 2), bias=bias)
+    sparse.load_state_dict(plain.state_dict())
+    assert list(sparse.state_dict()) == (["weight", "bias"] if bias else ["weight"])
+    assert torch.equal(sparse.weight, plain.weight)
+    plain.load_state_dict(SparseConv2d(2, 3, (3, 2), bias=bias).state_dict())
+
+
+def test_a_seed_gives_conv2ds_initial_weights():
+    torch.manual_seed(3)
+    plain = nn.Conv2d(2, 3, 5)
+    torch.manual_seed(3)
+    sparse = SparseConv2d(2, 3, 5)
+    assert torch.equal(sparse.weight, plain.weight) and torch.equal(sparse.bias, plain.bias)
+
+
+WRONG_MASKS = [(2, 1, 8, 9), (2, 1, 9, 7), (2, 2, 9, 8), (2, 3, 9, 8), (3, 1, 9, 8), (2, 9, 8), (9, 8), (0, 1, 9, 8)]
+
+
+@pytest.mark.parametrize("layer", [SparseConv2d(2, 3, 3), SparseMaxPool2d(2)])
+@pytest.mark.parametrize("shape", WRONG_MASKS, ids=str)
+def test_a_mask_that_does_not_fit_is_refused_with_both_shapes(layer, shape):
+    with pytest.raises(ValueError) as error:
+        layer(torch.zeros(2, 2, 9, 8), torch.ones(shape))
+    assert str(shape) in str(error.value) and "(2, 2, 9, 8)" in str(error.value)
+
+
+def test_a_mask_for_more_images_than_there_are_is_refused():
+    with pytest.raises(ValueError, match=r"\(2, 1, 9, 8\).*\(1, 2, 9, 8\)"):
+        SparseConv2d(2, 3, 3)(torch.zeros(1, 2, 9, 8), torch.ones(2, 1, 9, 8))
+
+
+@pytest.mark.parametrize("weight", [(3, 1, 3, 3), (3, 4, 3, 3), (3, 2, 3)], ids=str)
+def test_a_weight_that_does_not_fit_is_refused_with_both_shapes(weight):
+    with pytest.raises(ValueError) as error:
+        sparse_conv2d(torch.zeros(2, 2, 9, 8), torch.ones(2, 1, 9, 8), torch.zeros(weight))
+    assert str(weight) in str(error.value) and "(2, 2, 9, 8)" in str(error.value)
+
+
+@pytest.mark.parametrize("eps", [-1e-8, float("nan")])
+def test_a_negative_eps_is_refused(eps):
+    with pytest.raises(ValueError, match=f"eps={eps}"):
+        SparseConv2d(1, 1, 3, eps=eps)
+
+
+def test_same_padding_with_a_stride_is_refused():
+    with pytest.raises(ValueError, match="same"):
+        SparseConv2d(1, 1, 3, stride=2, padding="same")
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("make", [lambda: SparseConv2d(2, 3, 3, padding="same"), lambda: SparseMaxPool2d(2)])
+def test_cuda_agrees_with_the_cpu_also_over_garbage(make):
+    features, mask = small()
+    features = torch.where(mask, features, torch.nan)
+    layer = make()
+    on_cpu = gradients(layer, features, mask)
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        on_cuda = gradients(layer.cuda(), features.cuda(), mask.cuda())
+    torch.testing.assert_close([out.cpu() for out in on_cuda], list(on_cpu), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 2e-2), (torch.float16, 3e-3)])
+def test_under_autocast_on_cuda_it_stays_close_and_empty_windows_hold_the_bias(dtype, tolerance):
+    features, mask = small(channels=32)
+    layer = SparseConv2d(32, 8, 3, padding="same")
+    exact, _ = layer(features, mask)
+    layer.cuda()
+    with torch.autocast("cuda", dtype):
+        out, seen = layer(features.cuda(), mask.cuda())
+    assert out.dtype == dtype
+    torch.testing.assert_close(out.float().cpu(), exact, rtol=tolerance, atol=tolerance)
+    empty = ~seen.expand_as(out)
+    assert empty.any() and torch.equal(out[empty], layer.bias.to(dtype).view(-1, 1, 1).expand_as(out)[empty])

@@ -1,0 +1,89 @@
+import math
+import re
+from itertools import combinations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom, chisquare
+
+from sparsecnn.experiment import SettingError
+from sparsecnn.masks import bernoulli_mask, exact_count_mask
+
+both = pytest.mark.parametrize("draw", [exact_count_mask, bernoulli_mask])
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+@given(
+    st.integers(1, 5),
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.floats(0, 1) | st.sampled_from([0, 0.1, 0.29, 0.3, 0.7, 0.85, 0.95, 1]),
+)
+def test_an_exact_count_mask_drops_that_many_pixels_to_the_letter(count, height, width, sparsity):
+    masks = exact_count_mask(count, height, width, sparsity)
+    assert masks.shape == (count, 1, height, width) and masks.dtype == torch.bool
+    assert (~masks).sum((1, 2, 3)).tolist() == [int(height * width * sparsity)] * count
+
+
+def test_an_exact_count_mask_draws_every_subset_as_often():
+    dropped = ~exact_count_mask(15_000, 2, 3, 0.34, seeded(0)).flatten(1)
+    subsets = [tuple(row.nonzero().flatten().tolist()) for row in dropped]
+    assert chisquare([subsets.count(subset) for subset in combinations(range(6), 2)]).pvalue > 1e-3
+    assert dropped.sum(1).eq(2).all()
+
+
+@both
+def test_every_pixel_of_an_mnist_image_is_dropped_as_often(draw):
+    sparsity, count = 0.7, 4000
+    times = (~draw(count, 28, 28, sparsity, seeded(1))).sum(0).flatten()
+    # Of 784 pixels one in a million would lie outside by chance.
+    low, high = binom.interval(1 - 1e-9, count, sparsity)
+    assert low <= times.min() and times.max() <= high
+
+
+@pytest.mark.parametrize("sparsity", [0.05, 0.3, 0.95])
+def test_a_bernoulli_masks_counts_are_binomial(sparsity):
+    dropped = (~bernoulli_mask(2000, 20, 20, sparsity, seeded(2))).sum((1, 2, 3)).double()
+    expected, spread = 400 * sparsity, math.sqrt(400 * sparsity * (1 - sparsity))
+    assert abs(dropped.mean() - expected) < 5 * spread / math.sqrt(2000)
+    assert dropped.std() == pytest.approx(spread, rel=0.1)  # five times the error of a spread out of 2000
+
+
+def test_a_bernoulli_mask_of_sparsity_0_or_1_is_all_or_nothing():
+    masks = bernoulli_mask(3, 28, 28, 0)
+    assert masks.all() and masks.shape == (3, 1, 28, 28) and masks.dtype == torch.bool
+    assert not bernoulli_mask(3, 28, 28, 1).any()
+
+
+@both
+def test_a_seed_gives_the_same_masks_and_another_seed_others(draw):
+    assert torch.equal(draw(4, 9, 9, 0.5, seeded(5)), draw(4, 9, 9, 0.5, seeded(5)))
+    assert not torch.equal(draw(4, 9, 9, 0.5, seeded(5)), draw(4, 9, 9, 0.5, seeded(6)))
+
+
+@both
+def test_the_masks_of_one_call_and_of_the_next_all_differ(draw):
+    generator = seeded(0)
+    masks = torch.cat([draw(50, 9, 9, 0.5, generator), draw(50, 9, 9, 0.5, generator)])
+    assert len(masks.flatten(1).unique(dim=0)) == 100
+
+
+@both
+def test_without_a_generator_torchs_own_seed_rules(draw):
+    torch.manual_seed(0)
+    first = draw(4, 9, 9, 0.5)
+    torch.manual_seed(0)
+    assert torch.equal(first, draw(4, 9, 9, 0.5))
+    assert not torch.equal(first, draw(4, 9, 9, 0.5))
+
+
+@both
+@pytest.mark.parametrize("sparsity", [-0.1, 1.1, float("nan"), 30])
+def test_a_sparsity_that_is_no_fraction_is_refused_in_one_line(draw, sparsity):
+    with pytest.raises(SettingError, match=rf"^sparsity={re.escape(str(sparsity))} .*$"):
+        draw(1, 9, 9, sparsity)

@@ -1,0 +1,111 @@
+import pytest
+import torch
+
+from sparsecnn import ConvNet, ConvNetMask, SparseConvNet
+from sparsecnn.experiment import MODELS, SettingError
+from sparsecnn.models import LAYERS, build, count_parameters
+
+# Weights plus biases, kernel by kernel.
+CONV_5X5 = 5 * 5 * 1 * 16 + 16
+CONV_5X5_WITH_MASK = 5 * 5 * 2 * 16 + 16
+CONV_3X3 = 3 * 3 * 16 * 16 + 16
+CONV_1X1 = 1 * 1 * 16 * 1 + 1
+LINEARS = (784 * 100 + 100) + (100 * 10 + 10)
+
+
+@pytest.mark.parametrize(
+    ("kind", "architecture", "parameters"),
+    [
+        (SparseConvNet, "mnist", CONV_5X5 + CONV_1X1 + LINEARS),
+        (ConvNet, "mnist", CONV_5X5 + CONV_1X1 + LINEARS),
+        (ConvNetMask, "mnist", CONV_5X5_WITH_MASK + CONV_1X1 + LINEARS),
+        (SparseConvNet, "mnist_convnet_as_run", CONV_5X5 + CONV_3X3 + CONV_1X1 + LINEARS),
+        (ConvNet, "mnist_convnet_as_run", CONV_5X5 + CONV_3X3 + CONV_1X1 + LINEARS),
+        (ConvNetMask, "mnist_convnet_as_run", CONV_5X5_WITH_MASK + CONV_3X3 + CONV_1X1 + LINEARS),
+    ],
+)
+def test_the_number_of_parameters_is_that_of_the_drawing(kind, architecture, parameters):
+    assert count_parameters(kind(architecture)) == parameters
+
+
+def inputs(sparsity=0.6):
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(3, 1, 28, 28, generator=generator)
+    return image, torch.rand(3, 1, 28, 28, generator=generator) > sparsity
+
+
+@pytest.mark.parametrize("architecture", LAYERS)
+@pytest.mark.parametrize("model", MODELS)
+def test_scores_are_one_a_class_and_no_mask_means_all_observed(model, architecture):
+    image, _ = inputs()
+    network = build(model, architecture)
+    scores = network(image)
+    assert scores.shape == (3, 10)
+    for everything in (torch.ones(3, 1, 28, 28), torch.ones(1, 1, 28, 28, dtype=torch.bool)):
+        torch.testing.assert_close(network(image, everything), scores)
+
+
+def test_a_name_builds_its_network():
+    assert [type(build(model)) for model in ("SparseConvNet", "ConvNet", "ConvNet + mask")] == [
+        SparseConvNet,
+        ConvNet,
+        ConvNetMask,
+    ]
+
+
+@pytest.mark.parametrize("architecture", LAYERS)
+def test_a_seed_gives_sparseconvnet_and_convnet_the_same_initial_weights(architecture):
+    weights = []
+    for kind in (SparseConvNet, ConvNet):
+        torch.manual_seed(0)
+        weights.append(kind(architecture).state_dict())
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_sparseconvnet_never_sees_the_value_of_a_missing_pixel():
+    image, mask = inputs()
+    network = SparseConvNet()
+    scores = network(image, mask)
+    assert torch.equal(network(torch.where(mask, image, torch.nan), mask), scores)
+    assert not torch.equal(network(image), scores)
+
+
+def test_convnet_ignores_the_mask_and_sees_missing_pixels_values():
+    image, mask = inputs()
+    network = ConvNet()
+    assert torch.equal(network(image, mask), network(image))
+    assert not torch.equal(network(torch.where(mask, image, 0), mask), network(image, mask))
+
+
+def test_convnet_with_mask_reacts_to_the_mask_and_to_missing_pixels_values():
+    image, mask = inputs()
+    network = ConvNetMask()
+    assert not torch.equal(network(image, mask), network(image))
+    assert not torch.equal(network(torch.where(mask, image, 0), mask), network(image, mask))
+    assert torch.equal(network(image, mask.float()), network(image, mask))
+
+
+@pytest.mark.parametrize("architecture", LAYERS)
+def test_a_trace_holds_the_input_and_what_each_layer_made_of_it(architecture):
+    image, mask = inputs(sparsity=0.95)
+    network = SparseConvNet(architecture)
+    steps = network.trace(image, mask)
+    assert len(steps) == len(LAYERS[architecture].layers) + 1
+    assert torch.equal(steps[0][0], image) and torch.equal(steps[0][1], mask)
+    # ReLU works in place: it must not reach back into the step before.
+    first, seen = network.layers[0](image, mask)
+    assert torch.equal(steps[1][0], first) and (first < 0).any()
+    assert torch.equal(steps[2][0], first.relu()) and torch.equal(steps[2][1], seen)
+    assert torch.equal(steps[-1][0], network(image, mask))
+    # Each 5 x 5 window that sees an observed pixel is observed itself: the mask grows.
+    grown = torch.nn.functional.max_pool2d(mask.float(), 5, 1, 2) > 0
+    assert torch.equal(seen, grown) and grown.sum() > mask.sum()
+
+
+def test_unknown_names_are_refused_with_those_that_exist():
+    with pytest.raises(SettingError, match="'Convnet'.*'SparseConvNet', 'ConvNet', 'ConvNet . mask'"):
+        build("Convnet")
+    for make in (SparseConvNet, ConvNet, lambda name: build("ConvNet", name)):
+        with pytest.raises(SettingError, match="'resnet'.*'mnist', 'mnist_convnet_as_run'"):
+            make("resnet")

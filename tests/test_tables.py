@@ -1,0 +1,107 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sparsecnn import results, tables
+from sparsecnn.datasets import REPOSITORY
+from sparsecnn.experiment import experiment, grid
+
+
+def rows_of(run, test, validation=None, **more) -> pd.DataFrame:
+    epochs = len(test)
+    measured = {
+        "epoch": range(1, epochs + 1),
+        "train_loss": 1.0,
+        "train_accuracy": 50.0,
+        "validation_accuracy": validation or [math.nan] * epochs,
+        "test_accuracy": test,
+        "device": "cpu, 1 thread", "torch": "2", "precision": "float32", "seconds": 1.0, "commit": "",
+    }  # fmt: skip
+    return pd.DataFrame({name: getattr(run, name) for name in results.SETTINGS} | measured | more)
+
+
+def collect(runs: dict) -> tuple[list, pd.DataFrame]:
+    experiments = list(runs)
+    rows = pd.concat([rows_of(run, *values) for run, values in runs.items()], ignore_index=True)
+    return experiments, results.of_experiments(experiments, rows)
+
+
+def test_a_protocol_reports_its_own_epoch():
+    _, rows = collect(
+        {
+            experiment("mnist", "as_reported", "ConvNet", 0.1): ([70.0, 90.0, 80.0],),
+            experiment("mnist", "controlled", "ConvNet", 0.1): ([70.0, 90.0, 80.0], [75.0, 60.0, 75.0]),
+        }
+    )
+    assert tables.selected(rows)["test_accuracy"].tolist() == [80.0, 70.0]  # the last; the earliest best on validation
+    assert tables.selected(rows, "test")["test_accuracy"].tolist() == [90.0, 90.0]
+
+
+def test_a_table_has_means_intervals_and_a_line_for_what_is_missing():
+    runs = {
+        experiment("mnist", "as_reported", "ConvNet", 0.1, seed): ([value],)
+        for seed, value in enumerate((80.0, 82.0, 84.0))
+    }
+    runs[experiment("mnist", "as_reported", "ConvNet", 0.2)] = ([70.0],)
+    experiments, rows = collect(runs)
+    experiments.append(experiment("mnist", "as_reported", "ConvNet", 0.3))
+    table = tables.accuracy_table(experiments, rows, tables.published("table3_mnist"))
+    assert list(table.columns) == [
+        "protocol", "model", "sparsity", "n_seeds", "accuracy_mean", "accuracy_ci95", "published",
+    ]  # fmt: skip
+    assert table["n_seeds"].tolist() == [3, 1, 0]
+    assert table["accuracy_mean"].iloc[:2].tolist() == [82.0, 70.0]
+    # Student's t for three values: 4.3027 times the standard error 2 / sqrt(3)
+    assert table["accuracy_ci95"].iloc[0] == pytest.approx(4.302653 * 2 / math.sqrt(3), abs=1e-3)
+    assert table["accuracy_ci95"].iloc[1:].isna().all()
+    assert np.isnan(table["accuracy_mean"].iloc[2])
+    assert table["published"].tolist() == [96.36, 95.72, 96.34]
+    assert tables.wide(table, "as_reported").iloc[0].tolist() == ["82.00 ± 4.97", "70.00", "missing"]
+
+
+def test_differences_are_paired_by_seed():
+    runs = {}
+    for seed, (sparse, plain) in enumerate([(91.0, 90.0), (71.0, 70.0), (51.5, 50.0)]):
+        runs[experiment("mnist", "as_reported", "SparseConvNet", 0.1, seed)] = ([sparse],)
+        runs[experiment("mnist", "as_reported", "ConvNet", 0.1, seed)] = ([plain],)
+    runs[experiment("mnist", "as_reported", "ConvNet", 0.1, 3)] = ([10.0],)  # its pair is missing
+    _, rows = collect(runs)
+    (line,) = tables.paired_difference(rows, "SparseConvNet", "ConvNet").to_dict("records")
+    assert (line["n_seeds"], line["difference"], line["holds"]) == (3, pytest.approx(1.17), "more")
+
+
+def test_runs_at_chance_are_counted_as_collapsed():
+    _, rows = collect(
+        {
+            experiment("mnist", "as_reported", "ConvNet", 0.1, 0): ([90.0, 11.35],),
+            experiment("mnist", "as_reported", "ConvNet", 0.1, 1): ([11.35, 90.0],),
+        }
+    )
+    assert tables.collapsed(rows)["seed"].tolist() == [0]
+
+
+def test_published_numbers_are_all_there():
+    table3 = tables.published("table3_mnist")
+    assert table3.groupby("model")["accuracy"].agg(["count", "sum"]).round(2).to_dict("index") == {
+        "ConvNet": {"count": 11, "sum": 958.83},
+        "SparseConvNet": {"count": 11, "sum": 967.38},
+    }
+
+
+def test_the_committed_table_is_what_the_recorded_runs_give(monkeypatch):
+    monkeypatch.delenv("SPARSECNN_OUTPUT", raising=False)
+    experiments = grid()
+    table = tables.accuracy_table(experiments, results.of_experiments(experiments), tables.published("table3_mnist"))
+    committed = pd.read_csv(REPOSITORY / "results/table3_mnist.csv")
+    pd.testing.assert_frame_equal(committed, table, check_dtype=False)
+    assert committed["n_seeds"].sum() > 0
+
+
+def test_the_readmes_tables_are_those_of_the_results(tmp_path):
+    copy = tmp_path / "README.md"
+    text = (REPOSITORY / "README.md").read_text()
+    copy.write_text(text)
+    tables.update_readme(copy)
+    assert copy.read_text() == text
