@@ -14,7 +14,7 @@ class SettingError(ValueError):
     """A setting that is not allowed. Notebooks show its one line instead of a traceback."""
 
     def _render_traceback_(self) -> list[str]:  # IPython's hook
-        return [f"SettingError: {self}"]
+        return [f"{type(self).__name__}: {self}"]
 
 
 MODELS = ("SparseConvNet", "ConvNet", "ConvNet + mask")

@@ -12,7 +12,7 @@ import pandas as pd
 from filelock import FileLock
 
 from .datasets import REPOSITORY
-from .experiment import Experiment
+from .experiment import Experiment, SettingError
 
 __all__ = ["MEASURED", "PROVENANCE", "ResultsError", "of_experiments", "output_root", "read", "store"]
 
@@ -25,7 +25,9 @@ COLUMNS = SETTINGS + MEASURED + PROVENANCE
 
 
 class ResultsError(RuntimeError):
-    """A file of results that can't be read as this code's."""
+    """Results that are not there, or can't be read as this code's. Notebooks show its one line, not a traceback."""
+
+    _render_traceback_ = SettingError._render_traceback_
 
 
 def output_root() -> Path:
