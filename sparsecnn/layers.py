@@ -11,6 +11,8 @@ whether there were any (the paper's equations 1 and 2):
 Nothing in this file knows of the report's networks or data sets.
 """
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -52,13 +54,14 @@ def sparse_conv2d(
             "expected D x C x K x L with the features' C"
         )
     observed = mask if mask.dtype == torch.bool else mask != 0
-    sums = F.conv2d(keep_observed(features, observed), weight, None, stride, padding, dilation)
+    sums = _convolve(keep_observed(features, observed), weight, stride, padding, dilation)
     with torch.no_grad():
         # Counted in float32 at least: there whole numbers are exact, and 1e-8 does not vanish against an empty window.
         exact = torch.float64 if features.dtype == torch.float64 else torch.float32
         count = _window_sum(observed.to(exact), weight.shape[2:], _pair(stride), padding, _pair(dilation))
         seen = count > 0
-        scale = torch.where(seen, 1 / (count + eps), 0).to(sums.dtype)
+        # An empty window's sum is 0, so there any finite number will do, and 1e8 would be none in float16.
+        scale = (count.clamp(min=1) + eps).reciprocal().to(sums.dtype)
     if bias is None:
         return sums * scale, seen.to(mask.dtype)
     return torch.addcmul(bias.to(sums.dtype).view(-1, 1, 1), sums, scale), seen.to(mask.dtype)
@@ -147,6 +150,15 @@ class _BitMask(torch.autograd.Function):
         return _BitMask.apply(gradient, observed), None
 
 
+def _convolve(features: Tensor, weight: Tensor, stride, padding, dilation) -> Tensor:
+    """conv2d without bias. For 1 x 1 windows in channels_last on the CPU it is the matrix product that it amounts to,
+    which takes a third of the time there when channels are few."""
+    one_by_one = weight.shape[2:] == (1, 1) and _pair(stride) == (1, 1) and padding in (0, (0, 0), "same", "valid")
+    if one_by_one and features.device.type == "cpu" and features.is_contiguous(memory_format=torch.channels_last):
+        return torch.matmul(features.permute(0, 2, 3, 1), weight.flatten(1).t()).permute(0, 3, 1, 2)
+    return F.conv2d(features, weight, None, stride, padding, dilation)
+
+
 def _window_sum(image: Tensor, kernel: tuple[int, int], stride, padding, dilation) -> Tensor:
     """Sum over each window of a convolution with that geometry; rows first, then columns, since a box separates."""
     for axis in (2, 3):
@@ -156,12 +168,12 @@ def _window_sum(image: Tensor, kernel: tuple[int, int], stride, padding, dilatio
             before, after = reach // 2, reach - reach // 2
         else:
             before = after = 0 if padding == "valid" else _pair(padding)[axis - 2]
-        image = F.pad(image, (0, 0, before, after) if axis == 2 else (before, after, 0, 0))
-        places = (image.shape[axis] - reach - 1) // step + 1
-        image = sum(
-            image.narrow(axis, i * apart, (places - 1) * step + 1)[(slice(None),) * axis + (slice(None, None, step),)]
-            for i in range(size)
-        )
+        if before or after:
+            image = F.pad(image, (0, 0, before, after) if axis == 2 else (before, after))
+        places = image.shape[axis] - reach
+        image = functools.reduce(torch.add, [image.narrow(axis, i * apart, places) for i in range(size)])
+        if step > 1:
+            image = image[:, :, ::step] if axis == 2 else image[..., ::step]
     return image
 
 

@@ -5,7 +5,8 @@ import ctypes
 import functools
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from importlib.metadata import version
 
@@ -96,14 +97,13 @@ def _train(experiment: Experiment, data: Images, device: torch.device, progress:
         network.train()
         shuffled = train[torch.randperm(len(train), generator=order)]
         loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
-        for chosen in shuffled.split(experiment.batch_size):
-            image, mask, label = feed(chosen, masks)
+        for image, mask, label in feed.ahead(shuffled.split(experiment.batch_size), masks):
             scores = network(image, mask)
             loss = F.cross_entropy(scores, label)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            loss_sum += loss.detach() * len(chosen)
+            loss_sum += loss.detach() * len(label)
             correct += (scores.argmax(1) == label).sum()
         validation_masks, test_masks = (_generator(experiment, use, epoch) for use in (VALIDATION_MASKS, TEST_MASKS))
         measured = {
@@ -141,6 +141,18 @@ class Feed:
         image = self.above_black[chosen] * mask + self.black
         return image, image > 0 if self.brightness_is_mask else mask, self.labels[chosen]
 
+    def ahead(self, batches: Iterable[Tensor], masks: Generator) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Each batch in turn; the next is made ready by a thread while the network works on this one."""
+        with ThreadPoolExecutor(1) as thread:
+            ready = None
+            for chosen in batches:
+                coming = thread.submit(self, chosen, masks)
+                if ready is not None:
+                    yield ready.result()
+                ready = coming
+            if ready is not None:
+                yield ready.result()
+
 
 @torch.no_grad()
 def _accuracy(network: torch.nn.Module, feed: Feed, images: Tensor, masks: Generator) -> float:
@@ -149,8 +161,7 @@ def _accuracy(network: torch.nn.Module, feed: Feed, images: Tensor, masks: Gener
         return float("nan")
     network.eval()
     correct = torch.zeros((), device=feed.device)
-    for chosen in images.split(EVALUATION_BATCH):
-        image, mask, label = feed(chosen, masks)
+    for image, mask, label in feed.ahead(images.split(EVALUATION_BATCH), masks):
         correct += (network(image, mask).argmax(1) == label).sum()
     return round(100 * float(correct) / len(images), 4)
 
