@@ -10,7 +10,16 @@ from torch import Tensor, nn
 from .experiment import MODELS, check_choice
 from .layers import SparseConv2d
 
-__all__ = ["LAYERS", "ConvNet", "ConvNetMask", "Network", "SparseConvNet", "build", "count_parameters"]
+__all__ = [
+    "LAYERS",
+    "ConvNet",
+    "ConvNetMask",
+    "Network",
+    "SparseConvNet",
+    "build",
+    "channels_at_work",
+    "count_parameters",
+]
 
 
 class Conv(NamedTuple):
@@ -126,6 +135,18 @@ def build(model: str, architecture: str = "mnist") -> Network:
 
 def count_parameters(network: nn.Module) -> int:
     return sum(math.prod(parameter.shape) for parameter in network.parameters())
+
+
+@torch.no_grad()
+def channels_at_work(network: Network, image: Tensor, mask: Tensor) -> int:
+    """How many channels of the first convolution its ReLU both passes and stops, each in at least 1% of the places.
+
+    The others are dead (always 0) or linear (never 0) on these images.
+    """
+    first = network.layers[0]
+    features = first(image, mask)[0] if isinstance(first, SparseConv2d) else first(image)
+    passed = (features > 0).float().mean(dim=(0, 2, 3))
+    return int(((passed > 0.01) & (passed < 0.99)).sum())
 
 
 def _through(layer: nn.Module, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,9 +19,9 @@ from torch import Generator, Tensor
 from .datasets import REPOSITORY, Images, load, split
 from .experiment import Experiment, SettingError, check_choice
 from .masks import exact_count_mask
-from .models import build
+from .models import Network, build
 
-__all__ = ["choose_device", "train"]
+__all__ = ["Feed", "choose_device", "initial_network", "train"]
 
 # What a seed's random numbers are for; each purpose has a stream of its own.
 WEIGHTS, ORDER, TRAIN_MASKS, VALIDATION_MASKS, TEST_MASKS = range(5)
@@ -79,13 +79,17 @@ def train(experiment: Experiment, device: str = "auto", progress: Progress | Non
     )
 
 
+def initial_network(experiment: Experiment) -> Network:
+    """The network as the run starts with it, on the CPU."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_seed(experiment, WEIGHTS))
+        return build(experiment.model, experiment.architecture)
+
+
 def _train(experiment: Experiment, data: Images, device: torch.device, progress: Progress | None) -> list[dict]:
     train, validation, test = split(data, experiment.validation)
     train = train[: experiment.train_images or None]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_seed(experiment, WEIGHTS))
-        network = build(experiment.model, experiment.architecture)
-    network.to(device, memory_format=torch.channels_last)
+    network = initial_network(experiment).to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(
         network.parameters(), lr=experiment.learning_rate, weight_decay=experiment.weight_decay, fused=True
     )

@@ -3,7 +3,7 @@ import torch
 
 from sparsecnn import ConvNet, ConvNetMask, SparseConvNet
 from sparsecnn.experiment import MODELS, SettingError
-from sparsecnn.models import LAYERS, build, count_parameters
+from sparsecnn.models import LAYERS, build, channels_at_work, count_parameters
 
 # Weights plus biases, kernel by kernel.
 CONV_5X5 = 5 * 5 * 1 * 16 + 16
@@ -109,3 +109,13 @@ def test_unknown_names_are_refused_with_those_that_exist():
     for make in (SparseConvNet, ConvNet, lambda name: build("ConvNet", name)):
         with pytest.raises(SettingError, match="'resnet'.*'mnist', 'mnist_convnet_as_run'"):
             make("resnet")
+
+
+def test_channels_at_work_are_those_that_the_relu_both_passes_and_stops():
+    image, mask = torch.randn(8, 1, 28, 28), torch.ones(8, 1, 28, 28)
+    for network in (SparseConvNet(), ConvNet()):
+        with torch.no_grad():
+            network.layers[0].bias[:] = 0
+            network.layers[0].bias[:3] = 100
+            network.layers[0].bias[3:5] = -100
+        assert channels_at_work(network, image, mask) == 11
