@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from .results import output_root
+from .tables import COLLAPSED
 
 __all__ = ["COLOURS", "MARKERS", "PUBLISHED", "accuracy_against_sparsity", "learning_curves", "save", "use_style"]
 
@@ -48,10 +49,14 @@ def accuracy_against_sparsity(table: pd.DataFrame, runs: pd.DataFrame, title: st
 
     Args:
         table: the columns of results/table3_mnist.csv.
-        runs: a row a run, as tables.selected gives them; each is a faint dot, so that a collapsed one is seen.
+        runs: a row a run, as tables.selected gives them; each is a faint dot, a collapsed one a cross at the foot.
+            The axis spans the means and the runs that did not collapse; an interval that goes beyond is cut off.
     """
     protocols = list(dict.fromkeys(table["protocol"]))
     figure, panels = plt.subplots(1, len(protocols), figsize=(3.6 * len(protocols), 3.6), sharey=True, squeeze=False)
+    collapsed = runs["test_accuracy"] <= COLLAPSED
+    lowest = min(table[["accuracy_mean", "published"]].min().min(), runs.loc[~collapsed, "test_accuracy"].min())
+    foot = 5 * np.floor((lowest - 1) / 5)
     for panel, protocol in zip(panels[0], protocols, strict=True):
         here = table[table["protocol"] == protocol]
         for model, line in here.groupby("model", sort=False):
@@ -60,7 +65,13 @@ def accuracy_against_sparsity(table: pd.DataFrame, runs: pd.DataFrame, title: st
                 mfc="white", label=f"{model}, published" if line["published"].notna().any() else None,
             )  # fmt: skip
             dots = runs[(runs["protocol"] == protocol) & (runs["model"] == model)]
-            panel.scatter(100 * dots["sparsity"], dots["test_accuracy"], color=COLOURS[model], s=9, alpha=0.4, lw=0)
+            sound, dead = dots[~collapsed], dots[collapsed]
+            panel.scatter(100 * sound["sparsity"], sound["test_accuracy"], color=COLOURS[model], s=9, alpha=0.4, lw=0)
+            if len(dead):
+                panel.plot(
+                    100 * dead["sparsity"], [foot] * len(dead), color=COLOURS[model], marker="x", ls="", ms=8, mew=2,
+                    clip_on=False, zorder=5, label=f"{model}, collapsed run",
+                )  # fmt: skip
             if not len(dots):
                 continue
             panel.errorbar(
@@ -69,7 +80,7 @@ def accuracy_against_sparsity(table: pd.DataFrame, runs: pd.DataFrame, title: st
             )  # fmt: skip
         least, most = here["n_seeds"].min(), here["n_seeds"].max()
         count = f"{most}" if least == most else f"{least} to {most}"
-        panel.set(title=f"{protocol} (seeds: {count})", xlabel="missing pixels (%)")
+        panel.set(title=f"{protocol} (seeds: {count})", xlabel="missing pixels (%)", ylim=(foot, 100))
     panels[0][0].set_ylabel("test accuracy (%)")
     _shared_legend(figure)
     figure.suptitle(title)
