@@ -65,7 +65,7 @@ def accuracy_against_sparsity(table: pd.DataFrame, runs: pd.DataFrame, title: st
                 mfc="white", label=f"{model}, published" if line["published"].notna().any() else None,
             )  # fmt: skip
             dots = runs[(runs["protocol"] == protocol) & (runs["model"] == model)]
-            sound, dead = dots[~collapsed], dots[collapsed]
+            sound, dead = dots[~collapsed[dots.index]], dots[collapsed[dots.index]]
             panel.scatter(100 * sound["sparsity"], sound["test_accuracy"], color=COLOURS[model], s=9, alpha=0.4, lw=0)
             if len(dead):
                 panel.plot(
