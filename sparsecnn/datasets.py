@@ -10,11 +10,13 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import torch
@@ -91,13 +93,15 @@ def data_root() -> Path:
     """Where the data sets lie.
 
     Raises:
-        DataError: where SPARSECNN_DATA names no folder.
+        DataError: where SPARSECNN_DATA names no folder, or one that may not be read.
     """
     named = os.environ.get("SPARSECNN_DATA")
     if named is None:
         return REPOSITORY / "data"
-    if not Path(named).is_dir():
+    if not os.path.isdir(named):
         raise DataError(f"SPARSECNN_DATA={named} is no folder: name the one that holds MNIST/ and caltech101/")
+    if not os.access(named, os.R_OK | os.X_OK):
+        raise DataError(f"SPARSECNN_DATA={named} may not be read by this user: change its mode, or name another folder")
     return Path(named)
 
 
@@ -218,7 +222,8 @@ class OfflineError(DataError):
 
 
 def _fetch(name: str, root: Path) -> None:
-    """Downloads a real data set into ``root`` unless it is there."""
+    """Downloads a real data set into ``root`` unless it is there; torchvision checks each archive's md5 before it opens
+    it."""
     source, place = {
         "mnist": (torchvision.datasets.MNIST, "MNIST/raw"),
         "caltech101": (torchvision.datasets.Caltech101, "caltech101/101_ObjectCategories"),
@@ -228,7 +233,7 @@ def _fetch(name: str, root: Path) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
         # Downloaded beside its place, so that what breaks off leaves nothing that looks like a data set.
-        with tempfile.TemporaryDirectory(dir=root, prefix="download-") as aside, _socket_timeout(PATIENCE):
+        with tempfile.TemporaryDirectory(dir=root, prefix="download-") as aside, _over_https(PATIENCE):
             source(aside, download=True)
             (root / place).parent.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(root / place, ignore_errors=True)
@@ -238,14 +243,27 @@ def _fetch(name: str, root: Path) -> None:
         raise OfflineError(f"no {TITLES[name]} in {root}, and its download failed: {reason}") from None
 
 
+class _RefuseHTTP(urllib.request.HTTPHandler):
+    """torchvision turns to http:// where https:// fails."""
+
+    def http_open(self, request):
+        raise URLError("no answer over https, and plain http is refused")
+
+
+OPENERS = (_RefuseHTTP,)
+
+
 @contextlib.contextmanager
-def _socket_timeout(seconds: float):
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
+def _over_https(patience: float) -> Iterator[None]:
+    """In it, urllib gives up connections that stand still for so many seconds, and opens none without encryption."""
+    timeout, opener = socket.getdefaulttimeout(), urllib.request._opener
+    socket.setdefaulttimeout(patience)
+    urllib.request.install_opener(urllib.request.build_opener(*OPENERS))
     try:
         yield
     finally:
-        socket.setdefaulttimeout(before)
+        socket.setdefaulttimeout(timeout)
+        urllib.request.install_opener(opener)
 
 
 def _check_md5(path: Path, expected: str) -> bytes:

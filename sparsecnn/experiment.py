@@ -125,7 +125,6 @@ def grid(
         check_type("seeds", seeds, int)
         check_range("seeds", seeds, least=1)
     if sparsity is not None:
-        check_type("sparsity", sparsity, float)
         check_fraction("sparsity", sparsity)
     protocols = PROTOCOLS if protocol is None else (protocol,)
     runs = []
@@ -142,7 +141,7 @@ def grid(
 
 
 def check_choice(name: str, value, allowed: Iterable[str]) -> None:
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise SettingError(f"{name}={value!r} is not allowed: one of {', '.join(map(repr, allowed))}")
 
 
@@ -155,6 +154,7 @@ def check_type(name: str, value, kind: type) -> None:
 
 def check_fraction(name: str, value: float, up_to: float | None = None) -> None:
     """In [0, 1), or in [0, up_to]."""
+    check_type(name, value, float)
     inside = 0 <= value < 1 if up_to is None else 0 <= value <= up_to
     if not inside:
         end = "1)" if up_to is None else f"{up_to}]"

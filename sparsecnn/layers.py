@@ -45,14 +45,18 @@ def sparse_conv2d(
         batch size of the mask that came in. A location that saw none holds exactly the bias (0 without one).
 
     Raises:
-        ValueError: where the shapes don't fit; the message names both.
+        ValueError: where shapes don't fit, the message names both; and for any other argument that is not allowed.
     """
     _check_shapes(features, mask)
+    _check_geometry(stride=stride, padding=padding, dilation=dilation)
+    _check_eps(eps)
     if weight.dim() != 4 or weight.shape[1] != features.shape[1]:
         raise ValueError(
             f"weight {tuple(weight.shape)} does not fit features {tuple(features.shape)}: "
             "expected D x C x K x L with the features' C"
         )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"bias {tuple(bias.shape)} does not fit weight {tuple(weight.shape)}: expected its D numbers")
     observed = mask if mask.dtype == torch.bool else mask != 0
     sums = _convolve(keep_observed(features, observed), weight, stride, padding, dilation)
     with torch.no_grad():
@@ -89,8 +93,11 @@ class SparseConv2d(nn.Conv2d):
         bias: bool = True,
         eps: float = 1e-8,
     ):
-        if not eps >= 0:
-            raise ValueError(f"eps={eps} is not allowed: a number of at least 0")
+        for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
+            if not _is_count(channels, least=1):
+                raise ValueError(f"{name}={channels!r} is not allowed: a whole number of at least 1")
+        _check_geometry(kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation)
+        _check_eps(eps)
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, bias=bias)
         self.eps = eps
 
@@ -111,7 +118,12 @@ class SparseMaxPool2d(nn.Module):
 
     def __init__(self, kernel_size, stride=None, padding=0, dilation=1):
         super().__init__()
-        self.window = (kernel_size, kernel_size if stride is None else stride, padding, dilation)
+        stride = kernel_size if stride is None else stride
+        _check_geometry(kernel_size=kernel_size, stride=stride, dilation=dilation)
+        number = _is_count(padding, least=0) or _is_pair(padding, least=0)
+        if not number or any(n > size // 2 for n, size in zip(_pair(padding), _pair(kernel_size), strict=True)):
+            raise ValueError(f"padding={padding!r} is not allowed: at most half of kernel_size={kernel_size!r}")
+        self.window = (kernel_size, stride, padding, dilation)
 
     def forward(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         _check_shapes(features, mask)
@@ -178,6 +190,8 @@ def _window_sum(image: Tensor, kernel: tuple[int, int], stride, padding, dilatio
 
 
 def _check_shapes(features: Tensor, mask: Tensor) -> None:
+    if not features.is_floating_point():
+        raise ValueError(f"features of dtype {features.dtype} are not allowed: floating point")
     fits = (
         features.dim() == mask.dim() == 4
         and mask.shape[0] in (1, features.shape[0])
@@ -189,6 +203,29 @@ def _check_shapes(features: Tensor, mask: Tensor) -> None:
             f"mask {tuple(mask.shape)} does not fit features {tuple(features.shape)}: "
             "expected features N x C x H x W and a mask N x 1 x H x W or 1 x 1 x H x W"
         )
+
+
+def _check_geometry(**numbers) -> None:
+    for name, value in numbers.items():
+        least = 0 if name == "padding" else 1
+        if name == "padding" and isinstance(value, str) and value in ("same", "valid"):
+            continue
+        if not (_is_count(value, least) or _is_pair(value, least)):
+            words = ", 'same' or 'valid'" if name == "padding" else ""
+            raise ValueError(f"{name}={value!r} is not allowed: a whole number of at least {least}, or a pair{words}")
+
+
+def _check_eps(eps: float) -> None:
+    if not (isinstance(eps, (int, float)) and 0 <= eps < float("inf")):
+        raise ValueError(f"eps={eps!r} is not allowed: a number of at least 0")
+
+
+def _is_count(value, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_pair(value, least: int) -> bool:
+    return isinstance(value, (tuple, list)) and len(value) == 2 and all(_is_count(number, least) for number in value)
 
 
 def _pair(number: int | tuple[int, int]) -> tuple[int, int]:

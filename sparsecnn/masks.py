@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from .experiment import check_fraction
+from .experiment import check_fraction, check_range, check_type
 
 __all__ = ["bernoulli_mask", "exact_count_mask"]
 
@@ -25,8 +25,11 @@ def exact_count_mask(
 
     Returns:
         Bool, count x 1 x height x width, on the CPU.
+
+    Raises:
+        SettingError: for a count below 0, a height or width below 1, or a sparsity outside [0, 1].
     """
-    check_fraction("sparsity", sparsity, up_to=1)
+    _check(count, height, width, sparsity)
     pixels = height * width
     dropped = int(pixels * sparsity)
     if dropped == 0:
@@ -43,7 +46,14 @@ def exact_count_mask(
 def bernoulli_mask(count: int, height: int, width: int, sparsity: float, generator: Generator | None = None) -> Tensor:
     """``count`` masks in which each pixel is missing with probability ``sparsity``, independently of all others.
 
-    This is the report's scheme for Caltech-101. Arguments and result as in :func:`exact_count_mask`.
+    This is the report's scheme for Caltech-101. Arguments, result and errors as in :func:`exact_count_mask`.
     """
-    check_fraction("sparsity", sparsity, up_to=1)
+    _check(count, height, width, sparsity)
     return torch.rand(count, 1, height, width, generator=generator) >= sparsity
+
+
+def _check(count: int, height: int, width: int, sparsity: float) -> None:
+    for name, value, least in (("count", count, 0), ("height", height, 1), ("width", width, 1)):
+        check_type(name, value, int)
+        check_range(name, value, least=least)
+    check_fraction("sparsity", sparsity, up_to=1)

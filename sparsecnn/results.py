@@ -1,20 +1,37 @@
 """The store of finished runs: results/runs/<dataset>_<protocol>.csv, one row an epoch of a run.
 
 A row holds the Experiment's fields, what was measured after that epoch, and where it was measured. A file is only ever
-replaced as a whole, under a lock, so a reader never sees half a run.
+replaced as a whole, under a lock, so a reader never sees half a run. Whoever trains a run holds its claim meanwhile: a
+lock that the system takes back when its holder dies, so that sweeps on one store share the work.
 """
 
+import contextlib
+import hashlib
+import io
 import os
+import tempfile
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
 import pandas as pd
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from .datasets import REPOSITORY
-from .experiment import Experiment, SettingError
+from .experiment import DATASETS, PROTOCOLS, Experiment, SettingError, check_choice
 
-__all__ = ["MEASURED", "PROVENANCE", "ResultsError", "of_experiments", "output_root", "read", "store"]
+__all__ = [
+    "MEASURED",
+    "PROVENANCE",
+    "ResultsError",
+    "check_writable",
+    "claim",
+    "of_experiments",
+    "output_root",
+    "read",
+    "release",
+    "store",
+]
 
 SETTINGS = [field.name for field in fields(Experiment)]
 # Loss per image; accuracies in percent. Training loss and accuracy are running means over the epoch.
@@ -22,6 +39,11 @@ MEASURED = ["epoch", "train_loss", "train_accuracy", "validation_accuracy", "tes
 # Seconds and device are the whole run's; commit is that of the package's code.
 PROVENANCE = ["device", "torch", "precision", "seconds", "commit"]
 COLUMNS = SETTINGS + MEASURED + PROVENANCE
+# The columns that must hold a value, and its type. A diverged run has no loss, one without validation images has no
+# accuracy on them, and code outside git has no commit.
+FILLED = {field.name: field.type for field in fields(Experiment)}
+FILLED |= {"epoch": int, "test_accuracy": float, "device": str, "torch": str, "precision": str, "seconds": float}
+REMEDY = "mend it, take its last version from git, or move it away to train its runs anew"
 
 
 class ResultsError(RuntimeError):
@@ -36,7 +58,13 @@ def output_root() -> Path:
 
 
 def read(dataset: str, protocol: str) -> pd.DataFrame:
-    """Every stored row of a data set and protocol, with the columns settings, measured, provenance."""
+    """Every stored row of a data set and protocol, with the columns settings, measured, provenance.
+
+    Raises:
+        ResultsError: for a file that does not hold whole runs as this version writes them; it says where.
+    """
+    check_choice("dataset", dataset, DATASETS)
+    check_choice("protocol", protocol, PROTOCOLS)
     return _read(_path(dataset, protocol))
 
 
@@ -52,22 +80,76 @@ def of_experiments(experiments: list[Experiment], rows: pd.DataFrame | None = No
 
 
 def store(rows: pd.DataFrame) -> bool:
-    """Adds one finished run; False, and nothing changes, where that run is stored already."""
-    (experiment,) = set(_experiments(rows))
+    """Adds one finished run; False, and nothing changes, where that run is stored already.
+
+    Raises:
+        ResultsError: where the store can't be written; what it held stays as it was.
+    """
+    runs = set(_experiments(rows))
+    if len(runs) != 1:
+        raise ValueError(f"the rows of {len(runs)} runs are not allowed: those of one")
+    (experiment,) = runs
     path = _path(experiment.dataset, experiment.protocol)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        stored = _read(path)
-        if experiment in set(_experiments(stored)):
-            return False
-        both = pd.concat([stored, rows[COLUMNS]], ignore_index=True) if len(stored) else rows[COLUMNS]
-        aside = path.with_suffix(".new")
-        with aside.open("w") as file:
-            both.to_csv(file, index=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
+    aside = path.with_suffix(".new")
+    with _named_where_it_fails(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            stored = _read(path)
+            if experiment in set(_experiments(stored)):
+                return False
+            both = pd.concat([stored, rows[COLUMNS]], ignore_index=True) if len(stored) else rows[COLUMNS]
+            try:
+                with aside.open("w") as file:
+                    both.to_csv(file, index=False)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(aside, path)
+            finally:
+                aside.unlink(missing_ok=True)
     return True
+
+
+def claim(experiment: Experiment) -> FileLock | None:
+    """The right to train a run, until :func:`release`; None where another process has it.
+
+    Whoever had it before may have stored the run: look into the store after claiming, not before.
+    """
+    path = _path(experiment.dataset, experiment.protocol)
+    name = hashlib.sha256(repr(experiment).encode()).hexdigest()[:16]
+    lock = FileLock(path.parent / "claims" / f"{path.stem}_{name}")
+    with _named_where_it_fails(path):
+        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            return None
+    return lock
+
+
+def release(claimed: FileLock) -> None:
+    """Gives a claim back."""
+    # Removed while it is held; filelock sees that the file it then locked is gone, and tries again.
+    Path(claimed.lock_file).unlink(missing_ok=True)
+    claimed.release()
+
+
+def check_writable() -> None:
+    """A store that can't be written is an error before any work starts."""
+    folder = output_root() / "results/runs"
+    with _named_where_it_fails(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+
+
+@contextlib.contextmanager
+def _named_where_it_fails(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ResultsError(
+            f"{path} can't be written ({error.strerror or error}): what is stored stays as it was; "
+            "mend that, or name another folder in SPARSECNN_OUTPUT, and start again"
+        ) from error
 
 
 def _path(dataset: str, protocol: str) -> Path:
@@ -75,12 +157,45 @@ def _path(dataset: str, protocol: str) -> Path:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    if not path.exists():
+    try:
+        text = path.read_text()
+        # Blank lines are kept, so that a row's number gives its line.
+        rows = pd.read_csv(io.StringIO(text), skip_blank_lines=False)
+    except FileNotFoundError:
         return pd.DataFrame(columns=COLUMNS)
-    rows = pd.read_csv(path)
+    except (OSError, ValueError) as error:  # pandas' errors, and those of bytes that are no text, are ValueErrors
+        raise ResultsError(f"{path} can't be read ({' '.join(str(error).split())}): {REMEDY}") from error
+    if not text.endswith("\n"):
+        raise ResultsError(f"{path} is cut short, its last line has no end: {REMEDY}")
     if list(rows.columns) != COLUMNS:
-        odd = sorted(set(rows.columns) ^ set(COLUMNS)) or "their order"
-        raise ResultsError(f"{path} does not hold this version's columns ({odd}): move it away, or mend it")
+        odd = ", ".join(sorted(set(rows.columns) ^ set(COLUMNS))) or "their order"
+        raise ResultsError(f"{path} does not hold this version's columns ({odd}): {REMEDY}")
+
+    def refuse(wrong: pd.Series, name: str) -> None:
+        if wrong.any():
+            row = wrong.idxmax()
+            raise ResultsError(f"{path}, line {row + 2}: {name}={rows.at[row, name]!s} is not allowed: {REMEDY}")
+
+    for name in COLUMNS[:-1]:
+        kind = FILLED.get(name, float)
+        values = rows[name] if kind is str else pd.to_numeric(rows[name], errors="coerce")
+        refuse(values.isna() & (rows[name].notna() | (name in FILLED)), name)
+        if kind is int:
+            refuse((values % 1 != 0) | (values.abs() > 2**53), name)
+        if name.endswith("accuracy"):
+            refuse((values < 0) | (values > 100), name)
+    try:
+        experiments = _experiments(rows)
+    except SettingError as error:
+        raise ResultsError(f"{path} holds a run that this version does not know ({error}): {REMEDY}") from error
+    epochs: dict[Experiment, list[int]] = {}
+    for experiment, epoch in zip(experiments, rows["epoch"], strict=True):
+        epochs.setdefault(experiment, []).append(int(epoch))
+    for experiment, found in epochs.items():
+        if found != list(range(1, experiment.epochs + 1)):
+            raise ResultsError(
+                f"{path} holds the epochs {found} of {experiment}, which are not one whole run: {REMEDY}"
+            )
     return rows
 
 

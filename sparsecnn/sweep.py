@@ -1,19 +1,37 @@
-"""Many Experiments: what is stored is read, the rest is trained, and each finished run is stored at once."""
+"""Many Experiments: what is stored is read, the rest is trained, and each finished run is stored at once.
 
-import multiprocessing
+Sweeps on one store share the work, on one machine or on several: a run is claimed before it is trained.
+"""
+
 import os
+import sys
+import time
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, wait
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from tqdm.auto import tqdm
 
 from . import results
-from .datasets import load
-from .experiment import Experiment, SettingError, grid
-from .training import choose_device, train
+from .datasets import DataError, load
+from .engines import Cluster, Here, Processes
+from .experiment import Experiment, SettingError, check_choice, check_range, check_type, grid
+from .training import DEVICES, TrainingError, choose_device
 
-__all__ = ["missing", "sweep"]
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["Interrupted", "missing", "sweep"]
+
+TURN = 0.2  # seconds between two looks at what has finished
+
+
+class Interrupted(KeyboardInterrupt):
+    """A sweep that was interrupted. Notebooks show its one line, not a traceback."""
+
+    _render_traceback_ = SettingError._render_traceback_
 
 
 def missing(experiments: list[Experiment]) -> list[Experiment]:
@@ -27,6 +45,7 @@ def sweep(
     device: str = "auto",
     rerun: bool = False,
     workers: int | None = None,
+    client: "Client | None" = None,
 ) -> pd.DataFrame:
     """Trains the experiments that are not stored yet, and returns the rows of all, with ``run``: the index in the list.
 
@@ -34,70 +53,106 @@ def sweep(
         device: "auto", "cpu" or "cuda".
         rerun: train all of them anew; the fresh rows are returned, those in the store stay what they are.
         workers: processes that train side by side; None = one a core on the CPU, one on CUDA.
+        client: of a dask.distributed cluster whose workers then train, one run at a time each; this process alone
+            writes the store.
+
+    Raises:
+        SettingError, DataError, ResultsError: before any work starts, where a setting, a data set or the store is not
+            right.
+        TrainingError, ResultsError: where training or storing fails; what is stored by then stays.
+        Interrupted: for a KeyboardInterrupt, likewise.
     """
-    where = choose_device(device).type
-    if workers is not None and workers < 1:
-        raise SettingError(f"workers={workers} is not allowed: at least 1")
+    for experiment in experiments:
+        if not isinstance(experiment, Experiment):
+            raise SettingError(f"experiments=[{experiment!r}] is not allowed: a list of Experiments")
+    check_type("rerun", rerun, bool)
+    if workers is not None:
+        check_type("workers", workers, int)
+        check_range("workers", workers, least=1)
+    check_choice("device", device, DEVICES)
+    if client is None:  # else data and device are the workers' to have
+        device = choose_device(device).type
+        for name in sorted({experiment.dataset for experiment in experiments}):
+            load(name)
     todo = list(experiments) if rerun else missing(experiments)
+    if not todo:
+        return results.of_experiments(experiments)
+    if not rerun:
+        results.check_writable()
+
     fresh = []
-    for rows in _train_all(todo, where, workers):
-        fresh.append(rows)
-        if not rerun:
-            results.store(rows)
-    if rerun:
-        return results.of_experiments(experiments, pd.concat(fresh, ignore_index=True))
-    return results.of_experiments(experiments)
+    with tqdm(total=sum(experiment.epochs for experiment in todo), desc=f"{len(todo)} runs", unit="epoch") as bar:
 
-
-def _train_all(experiments: list[Experiment], device: str, workers: int | None) -> Iterator[pd.DataFrame]:
-    """The rows of each run as it finishes, under a progress bar that counts epochs."""
-    if not experiments:
-        return
-    for name in sorted({experiment.dataset for experiment in experiments}):
-        load(name)  # a data set that is not right is an error before any work starts
-    if workers is None:
-        workers = len(os.sched_getaffinity(0)) if device == "cpu" and hasattr(os, "sched_getaffinity") else 1
-    workers = min(workers, len(experiments))
-    epochs = sum(experiment.epochs for experiment in experiments)
-    with tqdm(total=epochs, desc=f"{len(experiments)} runs", unit="epoch") as bar:
-
-        def show(experiment: Experiment, loss: float, accuracy: float) -> None:
-            name = f"{experiment.model}, {experiment.sparsity:.0%} missing, seed {experiment.seed}"
+        def show(number: int, _: int, loss: float, accuracy: float) -> None:
+            run = todo[number]
+            name = f"{run.model}, {run.sparsity:.0%} missing, seed {run.seed}"
             bar.set_postfix_str(f"{name}: loss {loss:.3f}, accuracy {accuracy:.1f}%", refresh=False)
             bar.update()
 
-        if workers == 1:
-            for experiment in experiments:
-                yield train(experiment, device, lambda _, *seen, run=experiment: show(run, *seen))
-            return
-        # Spawned, not forked: a fork of a process with running threads (torch, Jupyter) can hang.
-        context = multiprocessing.get_context("spawn")
-        told = context.SimpleQueue()
-        with ProcessPoolExecutor(workers, context, _start_worker, (told,)) as pool:
-            running = {pool.submit(_work, i, experiment, device) for i, experiment in enumerate(experiments)}
-            try:
-                while running:
-                    done, running = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
-                    while not told.empty():
-                        i, *seen = told.get()
-                        show(experiments[i], *seen)
-                    for future in done:
-                        yield future.result()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                for process in list(pool._processes.values()):
-                    process.terminate()
-                raise
+        if workers is None:
+            workers = _cores() if device == "cpu" else 1
+        workers = min(workers, len(todo))
+        if client is not None:
+            engine = Cluster(device, show, client)
+        else:
+            engine = Here(device, show) if workers == 1 else Processes(device, show, workers)
+        try:
+            with engine:
+                for rows in _train_all(todo, engine, bar, shared=not rerun):
+                    fresh.append(rows)
+        except KeyboardInterrupt:
+            kept = "a rerun stores none" if rerun else "they are stored, start again to go on"
+            raise Interrupted(f"stopped after {len(fresh)} of {len(todo)} runs: {kept}") from None
+    return results.of_experiments(experiments, pd.concat(fresh, ignore_index=True) if rerun else None)
 
 
-def _start_worker(told) -> None:
-    global _told
-    _told = told
+def _train_all(
+    experiments: list[Experiment], engine: Here | Processes | Cluster, bar: tqdm, shared: bool
+) -> Iterator[pd.DataFrame]:
+    """The rows of each run as it finishes; where ``shared``, claimed first, stored then, and left out if it is another
+    sweep that trains it."""
+    waiting, running, claims = deque(enumerate(experiments)), {}, {}
+    try:
+        while waiting or running:
+            for _ in range(len(waiting)):
+                if len(running) >= engine.width:
+                    break
+                number, experiment = waiting.popleft()
+                if shared:
+                    claim = results.claim(experiment)
+                    if claim is None:
+                        waiting.append((number, experiment))
+                        continue
+                    claims[number] = claim
+                    if not missing([experiment]):
+                        results.release(claims.pop(number))
+                        bar.update(experiment.epochs)
+                        continue
+                running[engine.submit(number, experiment)] = number
+            if not running:
+                bar.set_postfix_str("the last ones are in the hands of another sweep")
+                time.sleep(TURN)
+                continue
+            done, _ = wait(running, timeout=TURN, return_when=FIRST_COMPLETED)
+            engine.poll()
+            for future in done:
+                rows = future.result()
+                number = running.pop(future)
+                if shared:
+                    results.store(rows)
+                    results.release(claims.pop(number))
+                yield rows
+    finally:
+        for claim in claims.values():
+            results.release(claim)
 
 
-def _work(i: int, experiment: Experiment, device: str) -> pd.DataFrame:
-    return train(experiment, device, lambda _, *seen: _told.put((i, *seen)))
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
 if __name__ == "__main__":  # make full
-    sweep(grid())
+    try:
+        sweep(grid())
+    except (SettingError, DataError, results.ResultsError, TrainingError, Interrupted) as error:
+        sys.exit(f"{type(error).__name__}: {error}")

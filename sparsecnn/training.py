@@ -21,17 +21,24 @@ from .experiment import Experiment, SettingError, check_choice
 from .masks import exact_count_mask
 from .models import Network, build
 
-__all__ = ["Feed", "choose_device", "initial_network", "train"]
+__all__ = ["Feed", "TrainingError", "choose_device", "initial_network", "train"]
 
 # What a seed's random numbers are for; each purpose has a stream of its own.
 WEIGHTS, ORDER, TRAIN_MASKS, VALIDATION_MASKS, TEST_MASKS = range(5)
 EVALUATION_BATCH = 500
+DEVICES = ("auto", "cpu", "cuda")
 Progress = Callable[[int, float, float], None]
+
+
+class TrainingError(RuntimeError):
+    """Training that could not go on. Notebooks show its one line instead of a traceback."""
+
+    _render_traceback_ = SettingError._render_traceback_
 
 
 def choose_device(name: str = "auto") -> torch.device:
     """The device of that name; "auto" takes CUDA where there is one."""
-    check_choice("device", name, ("auto", "cpu", "cuda"))
+    check_choice("device", name, DEVICES)
     if name == "cuda" and not torch.cuda.is_available():
         raise SettingError("device='cuda' is not allowed: PyTorch finds no CUDA device here, 'cpu' or 'auto' works")
     if name == "auto":
@@ -51,6 +58,10 @@ def train(experiment: Experiment, device: str = "auto", progress: Progress | Non
 
     Returns:
         One row an epoch, the columns of :mod:`sparsecnn.results`.
+
+    Raises:
+        SettingError, DataError: where a setting or the data set is not right.
+        TrainingError: where memory does not suffice.
     """
     where = choose_device(device)
     _keep_freed_memory()
@@ -61,6 +72,14 @@ def train(experiment: Experiment, device: str = "auto", progress: Progress | Non
             start = time.perf_counter()
             history = _train(experiment, load(experiment.dataset), where, progress)
             seconds = time.perf_counter() - start
+    except (MemoryError, RuntimeError) as error:
+        short = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+        if not short:
+            raise
+        raise TrainingError(
+            f"out of memory on {where.type} in {experiment}: a smaller batch_size or fewer runs at once need less; "
+            "what is stored stays as it was"
+        ) from None
     finally:
         torch.set_num_threads(threads)
     return pd.DataFrame(

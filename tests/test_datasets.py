@@ -1,15 +1,18 @@
 import gzip
 import hashlib
 import http.server
+import io
 import re
 import shutil
 import threading
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets import MNIST, Caltech101
@@ -304,6 +307,7 @@ def mirror(monkeypatch, tmp_path):
     monkeypatch.setattr(datasets, "MNIST_MD5", md5s)
     monkeypatch.setenv("SPARSECNN_DATA", str(tmp_path))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(datasets, "OPENERS", ())  # the server speaks no https
     yield start
     for server in servers:
         server.ended.set()
@@ -363,6 +367,35 @@ def test_load_downloads_what_is_missing_and_makes_the_data_folder(mirror, monkey
     monkeypatch.setattr(datasets, "REPOSITORY", tmp_path / "clone")
     assert len(load("mnist").labels) == 50
     assert (tmp_path / "clone/data/MNIST/raw").is_dir()
+
+
+def test_plain_http_is_refused(mirror, monkeypatch, tmp_path, capsys):
+    server = mirror(serves)
+    monkeypatch.undo()
+    monkeypatch.setenv("SPARSECNN_DATA", str(tmp_path))
+    monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
+    assert available("mnist") == "digits"
+    assert "plain http is refused" in capsys.readouterr().out
+    assert server.requests == 0
+
+
+@pytest.mark.parametrize("member", ["../outside", "/tmp/sparsecnn-outside"])
+def test_an_archive_that_is_not_the_known_one_is_never_opened(member, mirror, monkeypatch, tmp_path):
+    """One that would write outside the data root, say."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr(member, "hostile")
+    server = mirror(lambda request, _: serves(request, archive.getvalue()))
+    real = torchvision.datasets.caltech.download_and_extract_archive
+
+    def from_here(url, **arguments):
+        return real(f"http://127.0.0.1:{server.server_port}/train-images-idx3-ubyte.gz", **arguments)
+
+    monkeypatch.setattr("torchvision.datasets.caltech.download_and_extract_archive", from_here)
+    assert available("caltech101") == "shapes"
+    assert server.requests
+    assert not (tmp_path.parent / "outside").exists() and not Path("/tmp/sparsecnn-outside").exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_where_caltech_101_cannot_be_had_the_shapes_stand_in(monkeypatch, tmp_path, capsys):

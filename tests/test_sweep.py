@@ -47,7 +47,7 @@ def test_a_sweep_trains_only_what_is_missing(reference, monkeypatch):
     results.store(reference[0])
     assert missing(RUNS) == RUNS[1:]
     trained = []
-    monkeypatch.setattr("sparsecnn.sweep.train", lambda run, *_: trained.append(run) or reference[RUNS.index(run)])
+    monkeypatch.setattr("sparsecnn.engines.train", lambda run, *_: trained.append(run) or reference[RUNS.index(run)])
     same(sweep(RUNS, "cpu", workers=1), reference)
     assert trained == RUNS[1:]
     same(sweep(RUNS, "cpu"), reference)

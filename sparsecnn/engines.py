@@ -1,0 +1,190 @@
+"""Where the runs of a sweep are trained: in this process, in processes side by side, or on a dask.distributed cluster.
+
+An engine starts runs with ``submit(number, experiment)``, which gives a future of their rows, keeps up to ``width`` of
+them going, and says at each ``poll()`` how far they are. Leaving its ``with`` block on an error ends what still runs.
+"""
+
+import multiprocessing
+import os
+import queue
+import re
+import signal
+import threading
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from .experiment import Experiment, SettingError, check_type
+from .training import TrainingError, train
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["Cluster", "Here", "Processes", "connect"]
+
+PATIENCE = 4  # seconds for a scheduler to answer
+# Called with a run's number, the epoch it has finished, and that epoch's training loss and accuracy in percent.
+Show = Callable[[int, int, float, float], None]
+
+
+class Here:
+    """One run after the other, in this process."""
+
+    width = 1
+
+    def __init__(self, device: str, show: Show):
+        self.device, self.show = device, show
+
+    def __enter__(self) -> "Here":
+        return self
+
+    def __exit__(self, *_) -> None:
+        pass
+
+    def submit(self, number: int, experiment: Experiment) -> Future:
+        future: Future = Future()
+        try:
+            future.set_result(train(experiment, self.device, lambda *seen: self.show(number, *seen)))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def poll(self) -> None:
+        pass
+
+
+class Processes:
+    """Runs side by side on this machine, a process each."""
+
+    def __init__(self, device: str, show: Show, width: int):
+        self.device, self.show, self.width = device, show, width
+        # Spawned, not forked: a fork of a process with running threads (torch, Jupyter) can hang.
+        context = multiprocessing.get_context("spawn")
+        self.told = context.SimpleQueue()
+        self.pool = ProcessPoolExecutor(width, context, _start_process, (self.told,))
+
+    def __enter__(self) -> "Processes":
+        return self
+
+    def __exit__(self, kind, error, _) -> None:
+        processes = list((self.pool._processes or {}).values())
+        self.pool.shutdown(wait=kind is None, cancel_futures=True)
+        if kind is not None:
+            for process in processes:
+                process.terminate()
+        if isinstance(error, BrokenProcessPool):
+            raise TrainingError(
+                "a training process was killed, perhaps for want of memory: fewer workers need less of it; "
+                "what is stored stays as it was, start again to go on"
+            ) from None
+
+    def submit(self, number: int, experiment: Experiment) -> Future:
+        return self.pool.submit(_in_process, number, experiment, self.device)
+
+    def poll(self) -> None:
+        while not self.told.empty():
+            self.show(*self.told.get())
+
+
+def _start_process(told) -> None:
+    global _told
+    _told = told
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the sweep's to handle, which ends its processes
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A sweep that is killed can't end its processes, and nothing else would."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _in_process(number: int, experiment: Experiment, device: str) -> pd.DataFrame:
+    return train(experiment, device, lambda *seen: _told.put((number, *seen)))
+
+
+class Cluster:
+    """Runs on the workers of a dask.distributed cluster, one at a time on each; those of a lost worker start again on
+    another."""
+
+    def __init__(self, device: str, show: Show, client: "Client"):
+        self.device, self.show, self.client = device, show, client
+        self.executor = client.get_executor(pure=False)
+        self.told: queue.SimpleQueue = queue.SimpleQueue()
+        self.reached: dict[int, int] = {}
+        self.topic = f"sparsecnn-{uuid.uuid4()}"
+        client.subscribe_topic(self.topic, lambda event: self.told.put(event[1]))
+
+    @property
+    def width(self) -> int:
+        return max(1, len(self.client.nthreads()))  # workers may come and go
+
+    def __enter__(self) -> "Cluster":
+        return self
+
+    def __exit__(self, kind, error, _) -> None:
+        from distributed import CancelledError, KilledWorker
+
+        if self.client.status == "running":
+            self.client.unsubscribe_topic(self.topic)
+            self.executor.shutdown(wait=kind is None)
+        if isinstance(error, KilledWorker):
+            raise TrainingError(
+                f"a run was lost with {error.allowed_failures + 1} workers one after the other, perhaps for want of "
+                f"memory; the last was {error.last_worker.address}: what is stored stays as it was"
+            ) from None
+        if isinstance(error, CancelledError):
+            raise TrainingError(
+                f"the scheduler at {self.client.scheduler.address} is gone: what is stored stays as it was, "
+                "start again to go on"
+            ) from None
+
+    def submit(self, number: int, experiment: Experiment) -> Future:
+        return self.executor.submit(_on_worker, number, experiment, self.device, self.topic)
+
+    def poll(self) -> None:
+        while not self.told.empty():
+            number, epoch, *measured = self.told.get()
+            if epoch > self.reached.get(number, 0):  # a run that started again tells its epochs once more
+                self.reached[number] = epoch
+                self.show(number, epoch, *measured)
+
+
+_alone = threading.Lock()
+
+
+def _on_worker(number: int, experiment: Experiment, device: str, topic: str) -> pd.DataFrame:
+    from distributed import get_worker
+
+    worker = get_worker()
+    with _alone:  # whatever the number of threads that the worker was started with
+        return train(experiment, device, lambda *seen: worker.log_event(topic, (number, *seen)))
+
+
+def connect(scheduler: str | None) -> "Client | None":
+    """A client of the dask.distributed scheduler at that address, say "tcp://127.0.0.1:8786"; None for None.
+
+    Raises:
+        SettingError: where none answers, or dask.distributed is not installed.
+    """
+    if scheduler is None:
+        return None
+    check_type("scheduler", scheduler, str)
+    if not re.fullmatch(r"\w+://[^/\s]+:\d{1,5}", scheduler):
+        raise SettingError(f"scheduler={scheduler!r} is not allowed: an address like 'tcp://127.0.0.1:8786'")
+    try:
+        from distributed import Client
+    except ImportError:
+        raise SettingError(
+            f"scheduler={scheduler!r} is not allowed: dask.distributed is not installed, pip install '.[cluster]' does"
+        ) from None
+    try:
+        return Client(scheduler, timeout=PATIENCE)
+    except Exception as error:  # of many kinds: OSError, ValueError, AssertionError, by address and by version
+        raise SettingError(
+            f"scheduler={scheduler!r} is not allowed: no dask scheduler answers there ({' '.join(str(error).split())})"
+        ) from None
