@@ -152,12 +152,17 @@ def split(data: Images, validation: int = 0) -> tuple[Tensor, Tensor, Tensor]:
 
     ``validation`` training images are held out, stratified by class, always the same ones.
     """
+    check_type("validation", validation, int)
     pool = np.arange(len(data.labels) - data.test_count)
     test = torch.arange(len(pool), len(data.labels))
     if validation == 0:
         return torch.from_numpy(pool), torch.empty(0, dtype=torch.int64), test
-    if not validation < len(pool):
-        raise SettingError(f"validation={validation} is not allowed: under the {len(pool)} training images")
+    classes = len(data.classes)
+    if not classes <= validation <= len(pool) - classes:
+        raise SettingError(
+            f"validation={validation} is not allowed: 0, or {classes} to {len(pool) - classes}, "
+            f"so that each class has one of the {len(pool)} images in both parts"
+        )
     train, held_out = train_test_split(pool, test_size=validation, stratify=data.labels[pool], random_state=0)
     return torch.from_numpy(np.sort(train)), torch.from_numpy(np.sort(held_out)), test
 

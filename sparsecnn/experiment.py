@@ -3,7 +3,6 @@
 Sources: the report's sections as numbered in results/published/README.md, and the notebooks behind it.
 """
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
@@ -20,6 +19,8 @@ class SettingError(ValueError):
 MODELS = ("SparseConvNet", "ConvNet", "ConvNet + mask")
 MASKS = ("validity", "brighter than the mean")
 DATASETS = ("mnist", "digits")  # digits stands in where MNIST can't be had
+
+LARGEST = 2**53  # up to it a float, and so any table, holds every whole number
 
 # Table 3 has all of these but 0.
 SPARSITIES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
@@ -123,7 +124,7 @@ def grid(
         check_choice("protocol", protocol, PROTOCOLS)
     if seeds is not None:
         check_type("seeds", seeds, int)
-        check_range("seeds", seeds, least=1)
+        check_range("seeds", seeds, least=1, most=1000)
     if sparsity is not None:
         check_fraction("sparsity", sparsity)
     protocols = PROTOCOLS if protocol is None else (protocol,)
@@ -161,7 +162,15 @@ def check_fraction(name: str, value: float, up_to: float | None = None) -> None:
         raise SettingError(f"{name}={value} is not allowed: a fraction in [0, {end}, 0.3 for 30%")
 
 
-def check_range(name: str, value: float, least: float | None = None, above: float | None = None) -> None:
-    if not math.isfinite(value) or (least is not None and value < least) or (above is not None and value <= above):
+def check_range(
+    name: str, value: float, least: float | None = None, above: float | None = None, most: float = LARGEST
+) -> None:
+    low = value >= least if least is not None else value > above
+    if not (low and value <= most):  # NaN is neither
         bound = f"at least {least}" if least is not None else f"above {above}"
-        raise SettingError(f"{name}={value} is not allowed: {bound}")
+        raise SettingError(f"{name}={value} is not allowed: {bound}, at most {most}")
+
+
+def check_experiment(value) -> None:
+    if not isinstance(value, Experiment):
+        raise SettingError(f"experiment={value!r} is not allowed: an Experiment")

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .results import output_root
+from .results import output_root, replacing
 from .tables import COLLAPSED
 
 __all__ = ["COLOURS", "MARKERS", "PUBLISHED", "accuracy_against_sparsity", "learning_curves", "save", "use_style"]
@@ -39,9 +39,8 @@ def use_style() -> None:
 
 def save(figure: Figure, name: str) -> None:
     """Writes figures/<name>.png under the output root."""
-    folder = output_root() / "figures"
-    folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / f"{name}.png", metadata={"Software": None})  # without matplotlib's version in it
+    with replacing(output_root() / "figures" / f"{name}.png") as file:
+        figure.savefig(file, format="png", metadata={"Software": None})  # without matplotlib's version in it
 
 
 def accuracy_against_sparsity(table: pd.DataFrame, runs: pd.DataFrame, title: str) -> Figure:

@@ -56,4 +56,5 @@ def _check(count: int, height: int, width: int, sparsity: float) -> None:
     for name, value, least in (("count", count, 0), ("height", height, 1), ("width", width, 1)):
         check_type(name, value, int)
         check_range(name, value, least=least)
+    check_range("count * height * width", count * height * width, least=0, most=2**31)
     check_fraction("sparsity", sparsity, up_to=1)

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import BinaryIO
 
 import pandas as pd
 from filelock import FileLock, Timeout
@@ -30,10 +31,12 @@ __all__ = [
     "output_root",
     "read",
     "release",
+    "replacing",
     "store",
 ]
 
-SETTINGS = [field.name for field in fields(Experiment)]
+KINDS = {field.name: field.type for field in fields(Experiment)}
+SETTINGS = list(KINDS)
 # Loss per image; accuracies in percent. Training loss and accuracy are running means over the epoch.
 MEASURED = ["epoch", "train_loss", "train_accuracy", "validation_accuracy", "test_accuracy"]
 # Seconds and device are the whole run's; commit is that of the package's code.
@@ -41,8 +44,7 @@ PROVENANCE = ["device", "torch", "precision", "seconds", "commit"]
 COLUMNS = SETTINGS + MEASURED + PROVENANCE
 # The columns that must hold a value, and its type. A diverged run has no loss, one without validation images has no
 # accuracy on them, and code outside git has no commit.
-FILLED = {field.name: field.type for field in fields(Experiment)}
-FILLED |= {"epoch": int, "test_accuracy": float, "device": str, "torch": str, "precision": str, "seconds": float}
+FILLED = KINDS | {"epoch": int, "test_accuracy": float, "device": str, "torch": str, "precision": str, "seconds": float}
 REMEDY = "mend it, take its last version from git, or move it away to train its runs anew"
 
 
@@ -90,7 +92,6 @@ def store(rows: pd.DataFrame) -> bool:
         raise ValueError(f"the rows of {len(runs)} runs are not allowed: those of one")
     (experiment,) = runs
     path = _path(experiment.dataset, experiment.protocol)
-    aside = path.with_suffix(".new")
     with _named_where_it_fails(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
@@ -98,14 +99,8 @@ def store(rows: pd.DataFrame) -> bool:
             if experiment in set(_experiments(stored)):
                 return False
             both = pd.concat([stored, rows[COLUMNS]], ignore_index=True) if len(stored) else rows[COLUMNS]
-            try:
-                with aside.open("w") as file:
-                    both.to_csv(file, index=False)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(aside, path)
-            finally:
-                aside.unlink(missing_ok=True)
+            with replacing(path) as file:
+                both.to_csv(file, index=False)
     return True
 
 
@@ -115,7 +110,8 @@ def claim(experiment: Experiment) -> FileLock | None:
     Whoever had it before may have stored the run: look into the store after claiming, not before.
     """
     path = _path(experiment.dataset, experiment.protocol)
-    name = hashlib.sha256(repr(experiment).encode()).hexdigest()[:16]
+    values = [kind(getattr(experiment, name)) for name, kind in KINDS.items()]  # 0 and 0.0 are one sparsity
+    name = hashlib.sha256(repr(values).encode()).hexdigest()[:16]
     lock = FileLock(path.parent / "claims" / f"{path.stem}_{name}")
     with _named_where_it_fails(path):
         Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
@@ -139,6 +135,26 @@ def check_writable() -> None:
     with _named_where_it_fails(folder):
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write in, which takes the place of ``path`` as a whole once it is complete and on the disk.
+
+    Raises:
+        ResultsError: where that fails; ``path`` then is what it was.
+    """
+    aside = path.with_suffix(f".new{path.suffix}")
+    with _named_where_it_fails(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with aside.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -200,12 +216,11 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _experiments(rows: pd.DataFrame) -> list[Experiment]:
-    kinds = {field.name: field.type for field in fields(Experiment)}
-    columns = [rows[name].astype(kind).tolist() for name, kind in kinds.items()]
+    columns = [rows[name].astype(kind).tolist() for name, kind in KINDS.items()]
     known: dict[tuple, Experiment] = {}  # a run's rows share one
     found = []
     for values in zip(*columns, strict=True):
         if values not in known:
-            known[values] = Experiment(**dict(zip(kinds, values, strict=True)))
+            known[values] = Experiment(**dict(zip(KINDS, values, strict=True)))
         found.append(known[values])
     return found

@@ -15,9 +15,10 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from . import results
-from .datasets import DataError, load
+from .datasets import DataError, load, split
 from .engines import Cluster, Here, Processes
-from .experiment import Experiment, SettingError, check_choice, check_range, check_type, grid
+from .experiment import Experiment, SettingError, check_choice, check_experiment, check_range, check_type, grid
+from .models import LAYERS
 from .training import DEVICES, TrainingError, choose_device
 
 if TYPE_CHECKING:
@@ -63,8 +64,10 @@ def sweep(
         Interrupted: for a KeyboardInterrupt, likewise.
     """
     for experiment in experiments:
-        if not isinstance(experiment, Experiment):
-            raise SettingError(f"experiments=[{experiment!r}] is not allowed: a list of Experiments")
+        check_experiment(experiment)
+        check_choice("architecture", experiment.architecture, LAYERS)
+    if len(set(experiments)) < len(experiments):
+        raise SettingError("experiments with one of them twice is not allowed: each once")
     check_type("rerun", rerun, bool)
     if workers is not None:
         check_type("workers", workers, int)
@@ -72,8 +75,8 @@ def sweep(
     check_choice("device", device, DEVICES)
     if client is None:  # else data and device are the workers' to have
         device = choose_device(device).type
-        for name in sorted({experiment.dataset for experiment in experiments}):
-            load(name)
+        for name, validation in sorted({(experiment.dataset, experiment.validation) for experiment in experiments}):
+            split(load(name), validation)
     todo = list(experiments) if rerun else missing(experiments)
     if not todo:
         return results.of_experiments(experiments)

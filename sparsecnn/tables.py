@@ -6,8 +6,8 @@ import pandas as pd
 from scipy import stats
 
 from .datasets import REPOSITORY
-from .experiment import SELECTION, Experiment
-from .results import output_root
+from .experiment import SELECTION, Experiment, check_choice
+from .results import output_root, replacing
 
 __all__ = [
     "COLLAPSED",
@@ -29,7 +29,9 @@ COLLAPSED = 15.0
 
 def published(name: str) -> pd.DataFrame:
     """The report's numbers in results/published/<name>.csv, always the repository's."""
-    return pd.read_csv(REPOSITORY / "results/published" / f"{name}.csv")
+    folder = REPOSITORY / "results/published"
+    check_choice("name", name, sorted(path.stem for path in folder.glob("*.csv")))
+    return pd.read_csv(folder / f"{name}.csv")
 
 
 def selected(rows: pd.DataFrame, rule: str | None = None) -> pd.DataFrame:
@@ -39,6 +41,9 @@ def selected(rows: pd.DataFrame, rule: str | None = None) -> pd.DataFrame:
         rule: "last" epoch, best "validation" accuracy or best "test" accuracy (the earliest among equals); None = the
             rule of each run's protocol.
     """
+
+    if rule is not None:
+        check_choice("rule", rule, ("last", "validation", "test"))
 
     def choose(run: pd.DataFrame) -> int:
         by = rule or SELECTION[run["protocol"].iloc[0]]
@@ -143,9 +148,8 @@ def update_readme(path: Path = REPOSITORY / "README.md") -> None:
 
 def save(table: pd.DataFrame, name: str) -> None:
     """Writes results/<name>.csv under the output root."""
-    path = output_root() / "results" / f"{name}.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(path, index=False)
+    with replacing(output_root() / "results" / f"{name}.csv") as file:
+        table.to_csv(file, index=False)
 
 
 if __name__ == "__main__":  # make notebooks

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from .datasets import REPOSITORY, Images, load, split
-from .experiment import Experiment, SettingError, check_choice
+from .experiment import Experiment, SettingError, check_choice, check_experiment
 from .masks import exact_count_mask
 from .models import Network, build
 
@@ -63,6 +63,7 @@ def train(experiment: Experiment, device: str = "auto", progress: Progress | Non
         SettingError, DataError: where a setting or the data set is not right.
         TrainingError: where memory does not suffice.
     """
+    check_experiment(experiment)
     where = choose_device(device)
     _keep_freed_memory()
     threads = torch.get_num_threads()
@@ -100,6 +101,7 @@ def train(experiment: Experiment, device: str = "auto", progress: Progress | Non
 
 def initial_network(experiment: Experiment) -> Network:
     """The network as the run starts with it, on the CPU."""
+    check_experiment(experiment)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_seed(experiment, WEIGHTS))
         return build(experiment.model, experiment.architecture)

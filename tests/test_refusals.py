@@ -1,0 +1,165 @@
+"""Bad input is refused in one line that names the value, before any work starts; whatever the input."""
+
+import dataclasses
+import json
+import math
+import time
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+
+from sparsecnn import ConvNet, SparseConv2d, SparseConvNet, SparseDataset, SparseMaxPool2d, sparse_conv2d, tables
+from sparsecnn.datasets import REPOSITORY, available, load, split
+from sparsecnn.engines import connect
+from sparsecnn.experiment import Experiment, experiment, grid
+from sparsecnn.masks import bernoulli_mask, exact_count_mask
+from sparsecnn.models import build
+from sparsecnn.results import read
+from sparsecnn.sweep import sweep
+from sparsecnn.training import choose_device, initial_network, train
+
+anything = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 3),
+    st.integers(10**16, 10**30),
+    st.floats(),
+    st.text(max_size=8),
+    st.lists(st.floats(), max_size=2),
+    st.dictionaries(st.text(max_size=2), st.integers(), max_size=1),
+    st.binary(max_size=3),
+)
+valid = experiment("digits", "controlled", "ConvNet", 0.5)
+
+
+def calls(function, names: str, **settings) -> dict:
+    """(function's name, argument's name) -> the call with only that argument in doubt."""
+    return {
+        (function.__name__, name): lambda value, name=name: function(**settings | {name: value})
+        for name in names.split()
+    }
+
+
+CALLS = (
+    calls(Experiment, " ".join(vars(valid)), **vars(valid))
+    | calls(experiment, " ".join(vars(valid)), **vars(valid))
+    | calls(grid, "dataset protocol sparsity seeds epochs train_images learning_rate", sparsity=0.5, seeds=1)
+    | calls(exact_count_mask, "count height width sparsity", count=1, height=2, width=2, sparsity=0.5)
+    | calls(bernoulli_mask, "count height width sparsity", count=1, height=2, width=2, sparsity=0.5)
+    | calls(SparseDataset, "sparsity scheme seed", dataset=[(torch.rand(1, 4, 4), 0)], sparsity=0.5)
+    | calls(sweep, "device rerun workers", experiments=[])
+    | calls(split, "validation", data=load("digits"))
+    | calls(train, "experiment")
+    | calls(initial_network, "experiment")
+    | calls(SparseConvNet, "architecture")
+    | calls(ConvNet, "architecture")
+    | calls(build, "model architecture", model="ConvNet")
+    | calls(read, "dataset protocol", dataset="digits", protocol="controlled")
+    | calls(tables.published, "name")
+    | calls(connect, "scheduler")
+    | {
+        ("available", "dataset"): available,
+        ("load", "dataset"): load,
+        ("choose_device", "device"): choose_device,
+        ("sweep", "experiment"): lambda value: sweep([value]),
+        ("sweep", "architecture"): lambda value: sweep([dataclasses.replace(valid, architecture=value)]),
+    }
+)
+LAYER_CALLS = (
+    calls(
+        SparseConv2d,
+        "in_channels out_channels kernel_size stride padding dilation eps",
+        in_channels=1,
+        out_channels=1,
+        kernel_size=3,
+    )
+    | calls(
+        sparse_conv2d,
+        "stride padding dilation eps",
+        features=torch.ones(1, 1, 4, 4),
+        mask=torch.ones(1, 1, 4, 4),
+        weight=torch.ones(1, 1, 1, 1),
+    )
+    | calls(SparseMaxPool2d, "kernel_size stride padding dilation", kernel_size=2)
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def output(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPARSECNN_OUTPUT", str(tmp_path_factory.mktemp("output")))
+        yield
+
+
+def taken_or_refused(call, argument: str, value) -> None:
+    began = time.monotonic()
+    try:
+        call(value)
+    except ValueError as error:
+        message = str(error)
+        assert argument in message and "not allowed" in message
+        assert repr(value) in message or str(value) in message
+        assert "\n" not in message.replace(str(value), "")
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(("function", "argument"), CALLS)
+@settings(max_examples=40)
+@given(value=anything)
+@example(value="../../etc/passwd")
+@example(value=math.nan)
+@example(value=10**400)
+def test_any_value_is_taken_or_refused_in_one_line(function, argument, value):
+    taken_or_refused(CALLS[function, argument], argument, value)
+
+
+@pytest.mark.parametrize(("function", "argument"), LAYER_CALLS)
+@settings(max_examples=40)
+@given(value=anything.filter(lambda value: not isinstance(value, int) or value < 1000))  # which memory holds
+def test_the_layers_take_or_refuse_any_value_in_one_line(function, argument, value):
+    taken_or_refused(LAYER_CALLS[function, argument], argument, value)
+
+
+# Notebooks
+
+NOTEBOOKS = sorted(REPOSITORY.glob("notebooks/[0-9]*.ipynb"))
+WRONG = [30, -0.1, math.nan, math.inf, "abc", "", "a\nb", True, [0.3], {"a": 1}, 10**30]
+# What a parameter takes of these.
+RIGHT = {"rerun": [True], "seed": [30], "epochs": [30], "train_images": [30], "seeds": [30]}
+
+
+def code_cells(notebook) -> tuple[list[str], int]:
+    """The sources of the code cells, and which of them holds the parameters."""
+    cells = [cell for cell in json.loads(notebook.read_text())["cells"] if cell["cell_type"] == "code"]
+    (at,) = [i for i, cell in enumerate(cells) if "parameters" in cell["metadata"].get("tags", [])]
+    return ["".join(cell["source"]) for cell in cells], at
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_wrong_parameter_of_a_notebook_is_answered_in_one_line(notebook, monkeypatch):
+    monkeypatch.chdir(notebook.parent)
+    cells, at = code_cells(notebook)
+    shell = InteractiveShell()
+    with capture_output():
+        for cell in cells[: at + 1]:
+            assert shell.run_cell(cell).success
+    defaults = {}
+    exec(cells[at], defaults)
+    names = [name for name in defaults if name != "__builtins__"]
+    assert "sparsity" in names
+    for name in names:
+        for value in WRONG:
+            for other in names:
+                shell.user_ns[other] = value if other == name else defaults[other]
+            began = time.monotonic()
+            with capture_output() as shown:
+                success = shell.run_cell(cells[at + 1]).success
+            assert time.monotonic() - began < 5
+            assert success == (value in RIGHT.get(name, [])), f"{name}={value!r}"
+            if not success:
+                assert shown.stdout.startswith("SettingError: ") and f"{name}=" in shown.stdout
+                assert "Traceback" not in shown.stdout and len(shown.stdout.strip().splitlines()) == 1

@@ -1,0 +1,421 @@
+"""What RELIABILITY.md promises, tried for real: processes killed, writers at once, disks full, workers lost."""
+
+import contextlib
+import functools
+import multiprocessing
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from distributed import Client, LocalCluster
+from jupyter_client.manager import start_new_kernel
+
+from sparsecnn import results
+from sparsecnn.datasets import REPOSITORY, load
+from sparsecnn.engines import connect
+from sparsecnn.experiment import Experiment, SettingError, experiment
+from sparsecnn.results import ResultsError
+from sparsecnn.sweep import missing, sweep
+from sparsecnn.training import TrainingError, train
+
+VOLATILE = ["seconds", "commit"]
+# Processes forked from one that has everything imported start in milliseconds.
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["sparsecnn.sweep", "sklearn.datasets"])
+
+brief = functools.partial(experiment, "digits", "controlled", "ConvNet", 0.5, epochs=1, train_images=8)
+lengthy = functools.partial(brief, epochs=40, train_images=0)
+
+
+@pytest.fixture(autouse=True)
+def output(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("SPARSECNN_OUTPUT", str(tmp_path / "output"))
+    return tmp_path / "output"
+
+
+@pytest.fixture
+def store(output) -> Path:
+    return output / "results/runs/digits_controlled.csv"
+
+
+def start(work, *arguments) -> multiprocessing.Process:
+    """``work(*arguments)`` in a process of its own, with this one's environment."""
+    process = CONTEXT.Process(target=_with_environment, args=(dict(os.environ), work, arguments))
+    process.start()
+    return process
+
+
+def _with_environment(environment, work, arguments):
+    os.environ.update(environment)
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # progress bars
+        work(*arguments)
+
+
+def same_rows(rows: pd.DataFrame, expected: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(rows.drop(columns=VOLATILE), expected.drop(columns=VOLATILE))
+
+
+def until(condition, seconds: float = 60):
+    """What ``condition()`` gives once it is true."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.01)
+    pytest.fail(f"not so within {seconds} s")
+
+
+def answer(work, *arguments) -> str:
+    """The error that ``work(*arguments)`` in another process ends with: one line, type and message."""
+    told = CONTEXT.SimpleQueue()
+    start(_tell_error, told, work, arguments).join()
+    message = told.get()
+    assert "\n" not in message
+    return message
+
+
+def _tell_error(told, work, arguments):
+    message = "no error"
+    try:
+        work(*arguments)
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"
+    told.put(message)
+
+
+# Killed
+
+
+def _sweep_and_tell(runs: list[Experiment], begun) -> None:
+    """A sweep that releases the semaphore ``begun`` whenever it begins to train."""
+    import sparsecnn.engines
+
+    def telling(*arguments):
+        begun.release()
+        return train(*arguments)
+
+    sparsecnn.engines.train = telling
+    sweep(runs, "cpu", workers=1)
+
+
+def test_fifty_kills_lose_and_double_nothing(output, store, monkeypatch):
+    runs = [brief(seed=seed) for seed in range(1000)]
+    moments = random.Random(0)
+    stored: set[int] = set()
+    for _ in range(50):
+        # A few to be stored, and one at the end that no process lives to finish.
+        begun = CONTEXT.Semaphore(0)
+        process = start(_sweep_and_tell, [*runs[: len(stored) + 4], lengthy(seed=1000)], begun)
+        if moments.random() < 0.9:  # else it dies wherever it is
+            assert begun.acquire(timeout=60)
+        process.join(moments.uniform(0, 0.4))
+        assert process.is_alive()
+        process.kill()
+        process.join()
+        # Reading refuses half rows, half runs and doubled ones.
+        now = set(results.read("digits", "controlled")["seed"])
+        assert stored <= now
+        stored = now
+    assert len(stored) >= 20
+    runs = runs[: len(stored) + 3]
+    interrupted = sweep(runs, "cpu", workers=1)
+    monkeypatch.setenv("SPARSECNN_OUTPUT", str(output / "uninterrupted"))
+    same_rows(interrupted, sweep(runs, "cpu", workers=1))
+
+
+def test_a_killed_sweep_leaves_no_process_behind(output):
+    code = "from tests.test_reliability import lengthy; from sparsecnn.sweep import sweep\n"
+    code += "if __name__ == '__main__': sweep([lengthy(seed=0), lengthy(seed=1)], 'cpu', workers=2)"
+    script = output.parent / "script.py"
+    script.write_text(code)
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    process = subprocess.Popen(
+        [sys.executable, script], env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    until(lambda: "loss" in process.stderr.read(200), 120)  # both processes are at work
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+    def all_gone():
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return True
+
+    until(all_gone, 20)
+
+
+def test_where_a_training_process_is_killed_the_sweep_says_so_and_goes_on_at_the_next_start(store):
+    def kill_one():
+        (child, *_) = until(lambda: [c for c in multiprocessing.active_children() if "Spawn" in type(c).__name__])
+        until(store.exists, 120)
+        child.kill()
+
+    runs = [brief(seed=0), lengthy(seed=1), lengthy(seed=2)]
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    with pytest.raises(TrainingError, match="^a training process was killed.*start again to go on$"):
+        sweep(runs, "cpu", workers=2)
+    killer.join()
+    assert missing(runs) == runs[1:]
+    assert sweep([brief(seed=0), brief(seed=3)], "cpu", workers=1)["run"].nunique() == 2
+
+
+def test_an_interrupt_in_a_notebook_is_one_line_and_the_cell_can_be_run_again(store):
+    manager, client = start_new_kernel(kernel_name="python3", env=os.environ | {"PYTHONPATH": str(REPOSITORY)})
+    try:
+        ask = functools.partial(client.execute_interactive, output_hook=lambda _: None, timeout=120)
+        ask("from tests.test_reliability import brief, lengthy; from sparsecnn.sweep import sweep")
+
+        def interrupt():
+            until(store.exists)
+            time.sleep(0.5)
+            manager.interrupt_kernel()
+
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        content = ask("sweep([brief(seed=0), lengthy(seed=1)], 'cpu', workers=1)")["content"]
+        thread.join()
+        assert content["ename"] == "Interrupted"
+        assert content["traceback"] == ["Interrupted: stopped after 1 of 2 runs: they are stored, start again to go on"]
+        assert missing([brief(seed=0)]) == []
+        content = ask("assert len(sweep([brief(seed=0), lengthy(seed=1, epochs=2)], 'cpu', workers=1)) == 3")["content"]
+        assert content["status"] == "ok"
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+# Several at once
+
+
+def _store_all(rows: list[pd.DataFrame]) -> None:
+    for run in rows:
+        results.store(run)
+
+
+def test_four_writers_of_200_runs_lose_and_double_nothing():
+    rows = train(brief(), "cpu")
+    runs = [rows.assign(seed=seed) for seed in range(200)]
+    # Each run is written by two of the four.
+    shares = [runs[start:] + runs[:start] for start in (0, 50, 100, 150)]
+    writers = [start(_store_all, share[:100]) for share in shares]
+    for writer in writers:
+        writer.join()
+        assert writer.exitcode == 0
+    assert sorted(results.read("digits", "controlled")["seed"]) == list(range(200))
+
+
+@pytest.mark.parametrize("sweeps", [2, 4])
+def test_sweeps_at_once_share_the_work(sweeps, output):
+    runs = [brief(seed=seed) for seed in range(40)]
+    trained = CONTEXT.Semaphore(0)
+    processes = [start(_sweep_and_tell, runs, trained) for _ in range(sweeps)]
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    assert all(trained.acquire(block=False) for _ in runs) and not trained.acquire(block=False)  # each once
+    assert sorted(results.read("digits", "controlled")["seed"]) == list(range(40))
+    assert not list((output / "results/runs/claims").iterdir())
+
+
+def test_the_claim_of_a_killed_sweep_is_free_again():
+    run = lengthy(seed=0)
+    process = start(sweep, [run], "cpu", False, 1)
+    until(lambda: not _is_free(run))
+    process.kill()
+    process.join()
+    assert _is_free(run)
+
+
+def _is_free(run: Experiment) -> bool:
+    claim = results.claim(run)
+    if claim:
+        results.release(claim)
+    return bool(claim)
+
+
+# A store that can't be written
+
+
+def _within(limit: int, runs: list[Experiment]) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    sweep(runs, "cpu", workers=1)
+
+
+def test_a_full_disk_is_said_and_what_is_stored_stays(store):
+    runs = [brief(seed=seed) for seed in range(3)]
+    sweep(runs[:2], "cpu", workers=1)
+    before = store.read_bytes()
+    message = answer(_within, len(before) + 10, runs)
+    assert message.startswith(f"ResultsError: {store} can't be written (File too large): what is stored stays")
+    assert store.read_bytes() == before
+    assert sorted(path.name for path in store.parent.iterdir() if path.is_file()) == [store.name, f"{store.stem}.lock"]
+    assert sweep(runs, "cpu", workers=1)["run"].nunique() == 3
+
+
+def _as_nobody(runs: list[Experiment]) -> None:
+    load("digits")  # while the files it needs may be read
+    if os.geteuid() == 0:  # whom no mode stops
+        os.setuid(65534)
+    sweep(runs, "cpu", workers=1)
+
+
+@pytest.fixture
+def public_output(monkeypatch):
+    """An output folder that any user may enter; pytest's own may not be."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        monkeypatch.setenv("SPARSECNN_OUTPUT", folder)
+        monkeypatch.delenv("SPARSECNN_DATA", raising=False)
+        yield Path(folder)
+
+
+def test_a_read_only_store_is_said_before_any_work_starts(public_output):
+    runs = [brief(seed=0), brief(seed=1)]
+    sweep(runs[:1], "cpu", workers=1)
+    folder = public_output / "results/runs"
+    before = (folder / "digits_controlled.csv").read_bytes()
+    folder.chmod(0o555)
+    message = answer(_as_nobody, [runs[0], lengthy(seed=1)])
+    assert message.startswith(f"ResultsError: {folder} can't be written (Permission denied)")
+    folder.chmod(0o755)
+    assert (folder / "digits_controlled.csv").read_bytes() == before
+    assert sweep(runs, "cpu", workers=1)["run"].nunique() == 2
+
+
+# A store that was edited
+
+EDITS = {
+    "a column is gone": (lambda text: text.replace("weight_decay,", "", 1), "weight_decay"),
+    "a column has another name": (lambda text: text.replace("weight_decay", "decay", 1), "decay"),
+    "text in a number": (lambda text: text.replace(",64,", ",sixty-four,", 1), "line 2: batch_size=sixty-four"),
+    "a fraction in a whole number": (lambda text: text.replace(",64,", ",64.5,", 1), "line 2: batch_size=64.5"),
+    "nothing in a setting": (lambda text: text.replace("mnist,validity", ",validity", 1), "line 2: architecture=nan"),
+    "a setting that is not allowed": (lambda text: text.replace("ConvNet", "TransformerNet", 1), "TransformerNet"),
+    "an accuracy above 100": (lambda text: _last_accuracy(text, "101.5"), "test_accuracy=101.5"),
+    "an accuracy that is none": (lambda text: _last_accuracy(text, ""), "test_accuracy=nan"),
+    "a line twice": (lambda text: text + text.splitlines(True)[-1], "epochs [1, 2, 2]"),
+    "a run twice": (lambda text: text + "".join(text.splitlines(True)[1:]), "epochs [1, 2, 1, 2]"),
+    "a line too few": (lambda text: "".join(text.splitlines(True)[:-1]), "epochs [1]"),
+    "cut short": (lambda text: text[:-3], "cut short"),
+    "a line with too many values": (lambda text: text + text.splitlines()[-1] + ",1\n", "line 4"),
+    "empty": (lambda text: "", "can't be read"),
+    "blank lines": (lambda text: text + "\n\n", "line 4"),
+    "not text": (lambda text: "\udcff\udcfe", "can't be read"),
+}
+
+
+def _last_accuracy(text: str, value: str) -> str:
+    rows = text.splitlines()
+    cells = rows[-1].split(",")
+    cells[rows[0].split(",").index("test_accuracy")] = value
+    return "\n".join([*rows[:-1], ",".join(cells)]) + "\n"
+
+
+@pytest.fixture(scope="module")
+def two_epochs() -> pd.DataFrame:
+    return train(brief(epochs=2), "cpu")
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edited_store_is_an_error_that_names_the_file_and_is_left_alone(edit, store, two_epochs):
+    results.store(two_epochs)
+    change, named = EDITS[edit]
+    broken = change(store.read_text()).encode(errors="surrogateescape")
+    store.write_bytes(broken)
+    for use in (lambda: sweep([brief()], "cpu"), lambda: results.store(two_epochs.assign(seed=1))):
+        with pytest.raises(ResultsError) as error:
+            use()
+        message = str(error.value)
+        assert str(store) in message and named in message and "move it away" in message and "\n" not in message
+    assert store.read_bytes() == broken
+
+
+def test_rows_of_several_runs_are_not_stored_as_one(two_epochs):
+    with pytest.raises(ValueError, match="2 runs"):
+        results.store(pd.concat([two_epochs, two_epochs.assign(seed=1)]))
+
+
+# Short of memory
+
+
+def _short_of_memory(run: Experiment, spare: int) -> None:
+    train(brief(), "cpu")  # what is loaded once is there
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + spare, used + spare))
+    sweep([run], "cpu", workers=1)
+
+
+def test_a_lack_of_memory_is_said():
+    hungry = brief(train_images=0, batch_size=1300)  # 65 MB a feature map
+    message = answer(_short_of_memory, hungry, 100 << 20)
+    assert message.startswith("TrainingError: out of memory on cpu in Experiment(") and "batch_size" in message
+
+
+@pytest.mark.cuda
+def test_a_gpu_out_of_memory_is_said_and_the_next_run_goes_on():
+    torch.cuda.set_per_process_memory_fraction(1e-5)
+    try:
+        with pytest.raises(TrainingError, match="^out of memory on cuda in Experiment.*batch_size"):
+            sweep([brief()], "cuda")
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert len(sweep([brief()], "cuda")) == 1
+
+
+# A cluster
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with LocalCluster(
+        n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None, silence_logs="ERROR"
+    ) as cluster:
+        yield cluster
+
+
+def test_a_cluster_gives_the_rows_that_this_machine_gives(cluster, capfd):
+    runs = [brief(seed=seed, epochs=2) for seed in range(6)]
+    with Client(cluster) as client:
+        rows = sweep(runs, "cpu", client=client)
+        same_rows(rows, results.of_experiments(runs))
+        assert "12/12" in capfd.readouterr().err.replace("\r", "\n")  # progress came back
+    same_rows(rows, sweep(runs, "cpu", rerun=True, workers=1))
+
+
+def test_the_run_of_a_lost_worker_is_tried_again_elsewhere(cluster):
+    runs = [lengthy(seed=seed, epochs=5) for seed in range(2)]
+    with Client(cluster) as client:
+        pids = client.run(os.getpid)
+
+        def kill_one():
+            busy = until(lambda: [worker for worker, tasks in client.processing().items() if tasks])
+            time.sleep(0.5)
+            os.kill(pids[busy[0]], signal.SIGKILL)
+
+        killer = threading.Thread(target=kill_one)
+        killer.start()
+        rows = sweep(runs, "cpu", client=client)
+        killer.join()
+        assert rows.groupby("run").size().tolist() == [5, 5]
+    same_rows(rows, sweep(runs, "cpu", rerun=True, workers=1))
+
+
+def test_a_scheduler_that_does_not_answer_is_refused_in_one_line():
+    for wrong in ("foo", "tcp://127.0.0.1", "http://127.0.0.1:9", "tcp://127.0.0.1:9", 5):
+        began = time.monotonic()
+        with pytest.raises(SettingError, match=r"^scheduler=.*is not allowed.*$") as error:
+            connect(wrong)
+        assert repr(wrong) in str(error.value) and time.monotonic() - began < 5
+    assert connect(None) is None
