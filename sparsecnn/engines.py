@@ -17,6 +17,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING
 
 import pandas as pd
+import torch
 
 from .experiment import Experiment, SettingError, check_type
 from .training import TrainingError, train
@@ -24,7 +25,7 @@ from .training import TrainingError, train
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["Cluster", "Here", "Processes", "connect"]
+__all__ = ["Cluster", "Here", "Processes", "connect", "visible_gpus"]
 
 PATIENCE = 4  # seconds for a scheduler to answer
 # Called with a run's number, the epoch it has finished, and that epoch's training loss and accuracy in percent.
@@ -58,14 +59,17 @@ class Here:
 
 
 class Processes:
-    """Runs side by side on this machine, a process each."""
+    """Runs side by side on this machine, a process each; on CUDA the processes take its GPUs in turn."""
 
     def __init__(self, device: str, show: Show, width: int):
         self.device, self.show, self.width = device, show, width
         # Spawned, not forked: a fork of a process with running threads (torch, Jupyter) can hang.
         context = multiprocessing.get_context("spawn")
-        self.told = context.SimpleQueue()
-        self.pool = ProcessPoolExecutor(width, context, _start_process, (self.told,))
+        self.told, self.gpus = context.SimpleQueue(), context.SimpleQueue()
+        names = visible_gpus() or [""]
+        for number in range(width):
+            self.gpus.put(names[number % len(names)])
+        self.pool = ProcessPoolExecutor(width, context, _start_process, (self.told, self.gpus))
 
     def __enter__(self) -> "Processes":
         return self
@@ -90,9 +94,17 @@ class Processes:
             self.show(*self.told.get())
 
 
-def _start_process(told) -> None:
+def visible_gpus() -> list[str]:
+    """The names that CUDA_VISIBLE_DEVICES has, or would have, for this machine's GPUs."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
+
+
+def _start_process(told, gpus) -> None:
     global _told
     _told = told
+    if gpu := gpus.get():
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # which CUDA reads when it is first used
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the sweep's to handle, which ends its processes
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

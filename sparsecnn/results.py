@@ -32,6 +32,7 @@ __all__ = [
     "read",
     "release",
     "replacing",
+    "runs_folder",
     "store",
 ]
 
@@ -129,9 +130,8 @@ def release(claimed: FileLock) -> None:
     claimed.release()
 
 
-def check_writable() -> None:
-    """A store that can't be written is an error before any work starts."""
-    folder = output_root() / "results/runs"
+def check_writable(folder: Path) -> None:
+    """A folder that results can't be written to is an error before any work starts."""
     with _named_where_it_fails(folder):
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
@@ -168,8 +168,13 @@ def _named_where_it_fails(path: Path) -> Iterator[None]:
         ) from error
 
 
+def runs_folder() -> Path:
+    """Where the store lies."""
+    return output_root() / "results/runs"
+
+
 def _path(dataset: str, protocol: str) -> Path:
-    return output_root() / "results/runs" / f"{dataset}_{protocol}.csv"
+    return runs_folder() / f"{dataset}_{protocol}.csv"
 
 
 def _read(path: Path) -> pd.DataFrame:

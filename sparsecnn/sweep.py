@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from . import results
 from .datasets import DataError, load, split
-from .engines import Cluster, Here, Processes
+from .engines import Cluster, Here, Processes, visible_gpus
 from .experiment import Experiment, SettingError, check_choice, check_experiment, check_range, check_type, grid
 from .models import LAYERS
 from .training import DEVICES, TrainingError, choose_device
@@ -53,7 +53,7 @@ def sweep(
     Args:
         device: "auto", "cpu" or "cuda".
         rerun: train all of them anew; the fresh rows are returned, those in the store stay what they are.
-        workers: processes that train side by side; None = one a core on the CPU, one on CUDA.
+        workers: processes that train side by side; None = one a core on the CPU, one a GPU on CUDA.
         client: of a dask.distributed cluster whose workers then train, one run at a time each; this process alone
             writes the store.
 
@@ -81,7 +81,7 @@ def sweep(
     if not todo:
         return results.of_experiments(experiments)
     if not rerun:
-        results.check_writable()
+        results.check_writable(results.runs_folder())
 
     fresh = []
     with tqdm(total=sum(experiment.epochs for experiment in todo), desc=f"{len(todo)} runs", unit="epoch") as bar:
@@ -93,7 +93,7 @@ def sweep(
             bar.update()
 
         if workers is None:
-            workers = _cores() if device == "cpu" else 1
+            workers = _cores() if device == "cpu" else len(visible_gpus()) or 1
         workers = min(workers, len(todo))
         if client is not None:
             engine = Cluster(device, show, client)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,10 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from .checkpoints import save_network
 from .datasets import REPOSITORY, Images, load, split
 from .experiment import Experiment, SettingError, check_choice, check_experiment
 from .masks import exact_count_mask
 from .models import Network, build
+from .results import check_writable
 
 __all__ = ["Feed", "TrainingError", "choose_device", "initial_network", "train"]
 
@@ -46,7 +49,12 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def train(experiment: Experiment, device: str = "auto", progress: Progress | None = None) -> pd.DataFrame:
+def train(
+    experiment: Experiment,
+    device: str = "auto",
+    progress: Progress | None = None,
+    checkpoint: str | Path | None = None,
+) -> pd.DataFrame:
     """Trains and tests one network.
 
     The rows are a function of the Experiment and the kind of device alone. On the CPU a run takes one thread, since
@@ -55,23 +63,27 @@ def train(experiment: Experiment, device: str = "auto", progress: Progress | Non
     Args:
         device: "auto", "cpu" or "cuda".
         progress: called after each epoch with its number, its training loss and its training accuracy in percent.
+        checkpoint: a file to keep the trained network in, as it is after the last epoch; None = it is not kept.
 
     Returns:
         One row an epoch, the columns of :mod:`sparsecnn.results`.
 
     Raises:
-        SettingError, DataError: where a setting or the data set is not right.
+        SettingError, DataError, ResultsError: before training, where a setting, the data set or the checkpoint's place
+            is not right.
         TrainingError: where memory does not suffice.
     """
     check_experiment(experiment)
     where = choose_device(device)
+    if checkpoint is not None:
+        check_writable(Path(checkpoint).parent)
     _keep_freed_memory()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False):
             start = time.perf_counter()
-            history = _train(experiment, load(experiment.dataset), where, progress)
+            history, network = _train(experiment, load(experiment.dataset), where, progress)
             seconds = time.perf_counter() - start
     except (MemoryError, RuntimeError) as error:
         short = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
@@ -83,6 +95,8 @@ def train(experiment: Experiment, device: str = "auto", progress: Progress | Non
         ) from None
     finally:
         torch.set_num_threads(threads)
+    if checkpoint is not None:
+        save_network(checkpoint, experiment, network)
     return pd.DataFrame(
         [
             asdict(experiment)
@@ -107,7 +121,9 @@ def initial_network(experiment: Experiment) -> Network:
         return build(experiment.model, experiment.architecture)
 
 
-def _train(experiment: Experiment, data: Images, device: torch.device, progress: Progress | None) -> list[dict]:
+def _train(
+    experiment: Experiment, data: Images, device: torch.device, progress: Progress | None
+) -> tuple[list[dict], Network]:
     train, validation, test = split(data, experiment.validation)
     train = train[: experiment.train_images or None]
     network = initial_network(experiment).to(device, memory_format=torch.channels_last)
@@ -141,7 +157,7 @@ def _train(experiment: Experiment, data: Images, device: torch.device, progress:
         history.append(measured)
         if progress:
             progress(epoch, measured["train_loss"], measured["train_accuracy"])
-    return history
+    return history, network
 
 
 class Feed:

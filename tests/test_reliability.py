@@ -5,6 +5,7 @@ import functools
 import multiprocessing
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -21,8 +22,8 @@ from distributed import Client, LocalCluster
 from jupyter_client.manager import start_new_kernel
 
 from sparsecnn import results
-from sparsecnn.datasets import REPOSITORY, load
-from sparsecnn.engines import connect
+from sparsecnn.datasets import REPOSITORY, data_root, load
+from sparsecnn.engines import Processes, connect, visible_gpus
 from sparsecnn.experiment import Experiment, SettingError, experiment
 from sparsecnn.results import ResultsError
 from sparsecnn.sweep import missing, sweep
@@ -264,11 +265,11 @@ def test_a_full_disk_is_said_and_what_is_stored_stays(store):
     assert sweep(runs, "cpu", workers=1)["run"].nunique() == 3
 
 
-def _as_nobody(runs: list[Experiment]) -> None:
+def _as_nobody(work, *arguments) -> None:
     load("digits")  # while the files it needs may be read
     if os.geteuid() == 0:  # whom no mode stops
         os.setuid(65534)
-    sweep(runs, "cpu", workers=1)
+    work(*arguments)
 
 
 @pytest.fixture
@@ -287,11 +288,25 @@ def test_a_read_only_store_is_said_before_any_work_starts(public_output):
     folder = public_output / "results/runs"
     before = (folder / "digits_controlled.csv").read_bytes()
     folder.chmod(0o555)
-    message = answer(_as_nobody, [runs[0], lengthy(seed=1)])
+    message = answer(_as_nobody, sweep, [runs[0], lengthy(seed=1)], "cpu")
     assert message.startswith(f"ResultsError: {folder} can't be written (Permission denied)")
     folder.chmod(0o755)
     assert (folder / "digits_controlled.csv").read_bytes() == before
     assert sweep(runs, "cpu", workers=1)["run"].nunique() == 2
+
+
+def test_a_data_root_that_may_not_be_read_is_an_error_that_names_it(public_output, monkeypatch):
+    folder = public_output / "data"
+    folder.mkdir(mode=0o000)
+    monkeypatch.setenv("SPARSECNN_DATA", str(folder))
+    message = answer(_data_root_as_nobody)
+    assert message.startswith(f"DataError: SPARSECNN_DATA={folder} may not be read")
+
+
+def _data_root_as_nobody() -> None:
+    if os.geteuid() == 0:
+        os.setuid(65534)
+    data_root()
 
 
 # A store that was edited
@@ -412,6 +427,14 @@ def test_the_run_of_a_lost_worker_is_tried_again_elsewhere(cluster):
     same_rows(rows, sweep(runs, "cpu", rerun=True, workers=1))
 
 
+def test_processes_take_the_gpus_in_turn(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-7")
+    assert visible_gpus() == ["2", "GPU-7"]
+    with Processes("cpu", print, 3) as engine:
+        assert engine.pool.submit(os.getenv, "CUDA_VISIBLE_DEVICES").result() == "2"
+        assert [engine.gpus.get() for _ in range(2)] == ["GPU-7", "2"]
+
+
 def test_a_scheduler_that_does_not_answer_is_refused_in_one_line():
     for wrong in ("foo", "tcp://127.0.0.1", "http://127.0.0.1:9", "tcp://127.0.0.1:9", 5):
         began = time.monotonic()
@@ -419,3 +442,36 @@ def test_a_scheduler_that_does_not_answer_is_refused_in_one_line():
             connect(wrong)
         assert repr(wrong) in str(error.value) and time.monotonic() - began < 5
     assert connect(None) is None
+
+
+# The same rows
+
+
+def test_rows_do_not_depend_on_process_or_thread_count():
+    code = (
+        "from sparsecnn.experiment import experiment; from sparsecnn.training import train\n"
+        "for model in ('SparseConvNet', 'ConvNet', 'ConvNet + mask'):\n"
+        "    run = experiment('digits', 'controlled', model, 0.5, epochs=2, train_images=200)\n"
+        "    print(train(run, 'cpu').drop(columns=['seconds', 'commit']).to_csv())"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for threads in ("1", "2", "3")
+    }
+    assert len(outputs) == 1 and "SparseConvNet" in outputs.pop()
+
+
+def test_every_promise_names_a_test_that_exists():
+    named = set(re.findall(r"`(test_\w+)`", (REPOSITORY / "RELIABILITY.md").read_text()))
+    there = {
+        name
+        for file in (REPOSITORY / "tests").glob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", file.read_text(), re.MULTILINE)
+    }
+    assert named and named <= there
