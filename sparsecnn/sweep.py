@@ -97,6 +97,8 @@ def sweep(
         workers = min(workers, len(todo))
         if client is not None:
             engine = Cluster(device, show, client)
+            if not client.nthreads():
+                bar.set_postfix_str("waiting for a worker")
         else:
             engine = Here(device, show) if workers == 1 else Processes(device, show, workers)
         try:

@@ -248,6 +248,10 @@ def serves_404(request, body):
     request.send_error(404)
 
 
+def serves_500(request, body):
+    request.send_error(500)
+
+
 def cuts_off(request, body):
     serves(request, body, body[: len(body) // 2])
 
@@ -319,6 +323,7 @@ def mirror(monkeypatch, tmp_path):
     "behaviour",
     [
         serves_404,
+        serves_500,
         cuts_off,
         alters_a_byte,
         lacks_the_last_file,

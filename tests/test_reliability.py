@@ -8,6 +8,7 @@ import random
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -425,6 +426,31 @@ def test_the_run_of_a_lost_worker_is_tried_again_elsewhere(cluster):
         killer.join()
         assert rows.groupby("run").size().tolist() == [5, 5]
     same_rows(rows, sweep(runs, "cpu", rerun=True, workers=1))
+
+
+def test_a_scheduler_that_dies_ends_the_sweep_in_one_line():
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+    command = [
+        sys.executable,
+        "-m",
+        "distributed.cli.dask_scheduler",
+        "--port",
+        address.split(":")[-1],
+        "--no-dashboard",
+    ]
+    scheduler = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    client = until(lambda: _connected(address))
+    killer = threading.Timer(1, scheduler.kill)
+    killer.start()
+    with pytest.raises(TrainingError, match="^the scheduler at .* is gone: what is stored stays as it was"):
+        sweep([brief()], "cpu", client=client)
+    client.close()
+
+
+def _connected(address: str) -> Client | None:
+    with contextlib.suppress(SettingError):
+        return connect(address)
 
 
 def test_processes_take_the_gpus_in_turn(monkeypatch):
