@@ -6,11 +6,13 @@ The data root is the environment's SPARSECNN_DATA, or ``data/`` in the repositor
 import contextlib
 import functools
 import hashlib
+import itertools
 import os
 import shutil
 import socket
 import tempfile
 import urllib.request
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,7 +32,7 @@ from torchvision.transforms.functional import convert_image_dtype, pil_to_tensor
 from tqdm.auto import tqdm
 
 from . import standins
-from .experiment import SettingError, check_choice, check_fraction, check_range, check_type
+from .experiment import SPLITS, SettingError, check_choice, check_fraction, check_range, check_type
 from .masks import bernoulli_mask, exact_count_mask
 
 __all__ = ["DataError", "Images", "SparseDataset", "available", "data_root", "load", "split"]
@@ -44,6 +46,8 @@ MNIST_MD5 = {  # of the four canonical files, uncompressed
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
 CALTECH_MD5 = Path(__file__).with_name("caltech101.md5")  # one line an image, as md5sum writes and checks them
+# The published notebooks' two, and ours.
+SPLIT_SEEDS = dict(zip(SPLITS, (0, 0, 42, 44), strict=True))
 PATIENCE = 20  # seconds that a download may stand still
 CALTECH_SIZE = 224  # the report resizes both sides to it
 
@@ -147,24 +151,52 @@ def _load(name: str, root: Path) -> Images:
             return Images(name, *standins.shapes(), tuple(standins.SHAPES), **IMAGENET_SCALE)
 
 
-def split(data: Images, validation: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """Indices of the train, validation and test images of a data set that has its own test split.
+def split(data: Images, validation: int = 0, kind: str = "own") -> tuple[Tensor, Tensor, Tensor]:
+    """Indices of the train, validation and test images, always the same ones, in ascending order.
 
-    ``validation`` training images are held out, stratified by class, always the same ones.
+    Args:
+        validation: so many images are held out from those that are not test images; 0 = none.
+        kind: "own", the test images are the data set's own; "stratified", they are 20% of the images, rounded up. Or as
+            in the published notebooks on Caltech-101, which left out two classes of 66 images together:
+            "99 classes, stratified" for SparseConvNet, "99 classes, unstratified" for ConvNet. Which two is not
+            recorded; here they are the first two in alphabetical order that have 66.
+
+    Classes are as frequent in all parts, but for the unstratified split.
+
+    Raises:
+        SettingError: where a class would have no image in some part, or the data set has no test images of its own.
     """
     check_type("validation", validation, int)
-    pool = np.arange(len(data.labels) - data.test_count)
-    test = torch.arange(len(pool), len(data.labels))
-    if validation == 0:
-        return torch.from_numpy(pool), torch.empty(0, dtype=torch.int64), test
-    classes = len(data.classes)
-    if not classes <= validation <= len(pool) - classes:
-        raise SettingError(
-            f"validation={validation} is not allowed: 0, or {classes} to {len(pool) - classes}, "
-            f"so that each class has one of the {len(pool)} images in both parts"
-        )
-    train, held_out = train_test_split(pool, test_size=validation, stratify=data.labels[pool], random_state=0)
-    return torch.from_numpy(np.sort(train)), torch.from_numpy(np.sort(held_out)), test
+    check_choice("split", kind, SPLITS)
+    if kind == "own" and data.test_count == 0:
+        raise SettingError(f"split='own' is not allowed: {data.title} has no test images of its own, 'stratified' does")
+    labels = data.labels.numpy()
+    pool = np.arange(len(labels))
+    if kind.startswith("99"):
+        pool = pool[~np.isin(labels, _two_left_out(labels))]
+
+    def part(images: np.ndarray, count: int | float) -> list[np.ndarray]:
+        stratify = None if kind.endswith("unstratified") else labels[images]
+        return train_test_split(images, test_size=count, stratify=stratify, random_state=SPLIT_SEEDS[kind])
+
+    rest, test = np.split(pool, [len(pool) - data.test_count]) if kind == "own" else part(pool, 0.2)
+    held_out = np.empty(0, dtype=np.int64)
+    if validation:
+        classes = len(data.classes)
+        if not classes <= validation <= len(rest) - classes:
+            raise SettingError(
+                f"validation={validation} is not allowed: 0, or {classes} to {len(rest) - classes}, "
+                f"so that each class has one of the {len(rest)} images in both parts"
+            )
+        rest, held_out = part(rest, validation)
+    return tuple(torch.from_numpy(np.sort(images)) for images in (rest, held_out, test))
+
+
+def _two_left_out(labels: np.ndarray) -> tuple[int, int]:
+    """The first two classes that have 66 images together; the first two of all where none have, as in the stand-in."""
+    counts = np.bincount(labels)
+    pairs = itertools.combinations(range(len(counts)), 2)
+    return next((pair for pair in pairs if counts[list(pair)].sum() == 66), (0, 1))
 
 
 class SparseDataset(Dataset):
@@ -303,11 +335,14 @@ def _caltech101(root: Path) -> Images:
     names = list(md5_of)
     classes = sorted({name.split("/")[0] for name in names})
     labels = torch.tensor([classes.index(name.split("/")[0]) for name in names])
-    cache = REPOSITORY / "build/cache" / f"caltech101-{CALTECH_SIZE}.npy"
     shape = (len(names), 3, CALTECH_SIZE, CALTECH_SIZE)
-    if not cache.exists():
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        half_done = cache.with_suffix(f".{os.getpid()}")
+    # Other images or another size make another cache; its name ends in the checksum of its pixels.
+    key = hashlib.md5(CALTECH_MD5.read_bytes() + repr(shape).encode(), usedforsecurity=False).hexdigest()[:8]
+    caches = REPOSITORY / "build/cache"
+    cache = next(caches.glob(f"caltech101-{key}-*.npy"), None)
+    if cache is None:
+        caches.mkdir(parents=True, exist_ok=True)
+        half_done = caches / f"caltech101-{key}.{os.getpid()}"
         pixels = np.lib.format.open_memmap(half_done, mode="w+", dtype=np.uint8, shape=shape)
 
         def decode(i: int) -> None:
@@ -321,7 +356,14 @@ def _caltech101(root: Path) -> Images:
                 work = pool.map(decode, range(len(names)))
                 list(tqdm(work, total=len(names), desc="Caltech-101, decoded once", unit="image"))
             pixels.flush()
+            cache = caches / f"caltech101-{key}-{zlib.crc32(pixels):08x}.npy"
             os.replace(half_done, cache)
         finally:
             half_done.unlink(missing_ok=True)
-    return Images("caltech101", torch.from_numpy(np.load(cache)), labels, tuple(classes), **IMAGENET_SCALE)
+    try:
+        pixels = np.load(cache, mmap_mode="c")  # memory that processes share, as long as none writes to it
+        if pixels.shape != shape or f"{zlib.crc32(pixels):08x}" != cache.stem.split("-")[-1]:
+            raise ValueError("its checksum differs")
+    except (OSError, EOFError, ValueError) as error:
+        raise DataError(f"{cache} is cut short or altered ({error}): delete it to decode the images again") from error
+    return Images("caltech101", torch.from_numpy(pixels), labels, tuple(classes), **IMAGENET_SCALE)

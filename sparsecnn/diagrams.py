@@ -4,7 +4,6 @@ Every function returns a matplotlib figure. In pictures a pixel that the mask mi
 """
 
 import math
-from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,37 +16,16 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from torch import Tensor
 
 from .figures import COLOURS
-from .models import FLATTEN, RELU, Architecture, Conv, Linear
+from .models import Architecture, Conv, Dropout, Linear, MaxPool
 
 __all__ = [
-    "CALTECH_NETWORK", "draw_network", "draw_sparse_convolution", "line_panels", "number_grids", "observed_counts",
+    "draw_network", "draw_sparse_convolution", "line_panels", "number_grids", "observed_counts",
     "picture_grid",
 ]  # fmt: skip
 
 MISSING = "#56B4E9"
 LINES = list(COLOURS.values())
 FEATURES, MASK, DENSE = ("#D3E6F3", "#0072B2"), ("#FCE8C2", "#9A6500"), ("#E4E4E4", "#555555")  # fill, edge
-BATCH_NORM = "batch norm"
-
-
-class MaxPool(NamedTuple):
-    """Max-pooling without overlap; in a network with sparse convolutions it takes the mask along."""
-
-    kernel: int
-
-
-class Dropout(NamedTuple):
-    rate: float
-
-
-# The report's Figure 5.
-CALTECH_NETWORK = Architecture(
-    (3, 224, 224),
-    (
-        *(part for kernel in (11, 7, 5, 3) for part in (Conv(16, kernel), BATCH_NORM, RELU, MaxPool(2))),
-        FLATTEN, Linear(512), RELU, Dropout(0.2), Linear(256), RELU, Linear(101),
-    ),
-)  # fmt: skip
 
 
 # Pictures
@@ -249,7 +227,7 @@ def _stages(architecture: Architecture) -> list[tuple[list[str], tuple[int, ...]
     stages = [(["image"], shape)]
     for layer in architecture.layers:
         match layer:
-            case Conv(channels, kernel):
+            case Conv(channels, kernel, _):
                 shape = (channels, *shape[1:])
                 stages.append(([f"sparse conv {kernel} × {kernel}"], shape))
             case Linear(features):

@@ -23,9 +23,17 @@ __all__ = [
 
 
 class Conv(NamedTuple):
-    """A convolution that keeps height and width."""
+    """A convolution that keeps height and width; a sparse one that ``dilates`` hands on the mask that the paper's
+    equation gives, else the mask as it came."""
 
     channels: int
+    kernel: int
+    dilates: bool = True
+
+
+class MaxPool(NamedTuple):
+    """Max-pooling without overlap, of the features and, in a network with sparse convolutions, of the mask."""
+
     kernel: int
 
 
@@ -33,12 +41,23 @@ class Linear(NamedTuple):
     features: int
 
 
-RELU, FLATTEN = "relu", "flatten"
+class Dropout(NamedTuple):
+    rate: float
+
+
+# A shared batch norm is one module, wherever it stands in a table.
+RELU, FLATTEN, BATCH_NORM, SHARED_BATCH_NORM = "relu", "flatten", "batch norm", "shared batch norm"
 
 
 class Architecture(NamedTuple):
     image: tuple[int, int, int]  # channels, height, width
     layers: tuple
+
+
+def _caltech(dilates: bool) -> Architecture:
+    blocks = [(Conv(16, kernel, dilates), BATCH_NORM, RELU, MaxPool(2)) for kernel in (11, 7, 5, 3)]
+    head = (FLATTEN, Linear(512), RELU, Dropout(0.2), Linear(256), RELU, Linear(101))
+    return Architecture((3, 224, 224), sum(blocks, ()) + head)
 
 
 LAYERS = {
@@ -48,6 +67,18 @@ LAYERS = {
     "mnist_convnet_as_run": Architecture(
         (1, 28, 28),
         (Conv(16, 5), RELU, Conv(16, 3), RELU, Conv(1, 1), RELU, FLATTEN, Linear(100), RELU, Linear(10)),
+    ),
+    # The report's Figure 5, and the published notebooks' slip, in which no convolution dilates the mask.
+    "caltech": _caltech(dilates=True),
+    "caltech_pooled_mask": _caltech(dilates=False),
+    # The ConvNet of the notebooks behind the report: shallower, and its two batch norms are one.
+    "caltech_convnet_as_run": Architecture(
+        (3, 224, 224),
+        (
+            *(Conv(16, 11), SHARED_BATCH_NORM, RELU, MaxPool(2)),
+            *(Conv(16, 7), SHARED_BATCH_NORM, RELU, MaxPool(2)),
+            *(FLATTEN, Linear(512), RELU, Linear(256), RELU, Linear(101)),
+        ),
     ),
 }
 
@@ -68,16 +99,28 @@ class Network(nn.Module):
         (channels, height, width), table = LAYERS[architecture]
         size = channels + self.uses_mask_channel
         self.layers = nn.ModuleList()
+        shared = None
         for layer in table:
             match layer:
-                case Conv(width_out, kernel):
+                case Conv(width_out, kernel, dilates):
                     self.layers.append(self.convolution(size, width_out, kernel, padding="same"))
+                    self.layers[-1].dilates = dilates
                     size = width_out
+                case MaxPool(kernel):
+                    self.layers.append(nn.MaxPool2d(kernel))
+                    height, width = height // kernel, width // kernel
                 case Linear(width_out):
                     self.layers.append(nn.Linear(size, width_out))
                     size = width_out
+                case Dropout(rate):
+                    self.layers.append(nn.Dropout(rate))
+                case "batch norm":
+                    self.layers.append(nn.BatchNorm2d(size))
+                case "shared batch norm":
+                    shared = shared or nn.BatchNorm2d(size)
+                    self.layers.append(shared)
                 case "relu":
-                    # In place: its input is always the fresh output of a convolution or a linear layer.
+                    # In place: its input is always the fresh output of another layer.
                     self.layers.append(nn.ReLU(inplace=True))
                 case "flatten":
                     self.layers.append(nn.Flatten())
@@ -150,7 +193,13 @@ def channels_at_work(network: Network, image: Tensor, mask: Tensor) -> int:
 
 
 def _through(layer: nn.Module, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    return layer(image, mask) if isinstance(layer, SparseConv2d) else (layer(image), mask)
+    match layer:
+        case SparseConv2d():
+            image, seen = layer(image, mask)
+            return image, seen if layer.dilates else mask
+        case nn.MaxPool2d():
+            return layer(image), layer(mask.to(image.dtype)).to(mask.dtype)
+    return layer(image), mask
 
 
 def _all_observed(image: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ __all__ = [
     "ResultsError",
     "check_writable",
     "claim",
+    "no_rows",
     "of_experiments",
     "output_root",
     "read",
@@ -37,6 +38,8 @@ __all__ = [
 ]
 
 KINDS = {field.name: field.type for field in fields(Experiment)}
+# Settings that came later; rows from before were trained with what is their default now.
+LATER = {"split": "own"}
 SETTINGS = list(KINDS)
 # Loss per image; accuracies in percent. Training loss and accuracy are running means over the epoch.
 MEASURED = ["epoch", "train_loss", "train_accuracy", "validation_accuracy", "test_accuracy"]
@@ -71,12 +74,16 @@ def read(dataset: str, protocol: str) -> pd.DataFrame:
     return _read(_path(dataset, protocol))
 
 
+def no_rows() -> pd.DataFrame:
+    return pd.DataFrame(columns=COLUMNS)
+
+
 def of_experiments(experiments: list[Experiment], rows: pd.DataFrame | None = None) -> pd.DataFrame:
     """The stored rows (or those of ``rows``) of these experiments, with the column ``run``: the index in the list."""
     if rows is None:
         groups = sorted({(experiment.dataset, experiment.protocol) for experiment in experiments})
         tables = [table for table in (read(*group) for group in groups) if len(table)]
-        rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
+        rows = pd.concat(tables, ignore_index=True) if tables else no_rows()
     position = {experiment: i for i, experiment in enumerate(experiments)}
     runs = [position.get(experiment, -1) for experiment in _experiments(rows)]
     return rows.assign(run=runs).query("run >= 0").sort_values(["run", "epoch"], ignore_index=True)
@@ -183,11 +190,14 @@ def _read(path: Path) -> pd.DataFrame:
         # Blank lines are kept, so that a row's number gives its line.
         rows = pd.read_csv(io.StringIO(text), skip_blank_lines=False)
     except FileNotFoundError:
-        return pd.DataFrame(columns=COLUMNS)
+        return no_rows()
     except (OSError, ValueError) as error:  # pandas' errors, and those of bytes that are no text, are ValueErrors
         raise ResultsError(f"{path} can't be read ({' '.join(str(error).split())}): {REMEDY}") from error
     if not text.endswith("\n"):
         raise ResultsError(f"{path} is cut short, its last line has no end: {REMEDY}")
+    for name, default in LATER.items():
+        if name not in rows.columns:
+            rows.insert(SETTINGS.index(name), name, default)
     if list(rows.columns) != COLUMNS:
         odd = ", ".join(sorted(set(rows.columns) ^ set(COLUMNS))) or "their order"
         raise ResultsError(f"{path} does not hold this version's columns ({odd}): {REMEDY}")

@@ -3,6 +3,8 @@
 Sweeps on one store share the work, on one machine or on several: a run is claimed before it is trained.
 """
 
+import argparse
+import math
 import os
 import sys
 import time
@@ -47,6 +49,7 @@ def sweep(
     rerun: bool = False,
     workers: int | None = None,
     client: "Client | None" = None,
+    minutes: float | None = None,
 ) -> pd.DataFrame:
     """Trains the experiments that are not stored yet, and returns the rows of all, with ``run``: the index in the list.
 
@@ -56,6 +59,9 @@ def sweep(
         workers: processes that train side by side; None = one a core on the CPU, one a GPU on CUDA.
         client: of a dask.distributed cluster whose workers then train, one run at a time each; this process alone
             writes the store.
+        minutes: a budget; None = as long as it takes. No run is started that would, going by the slowest so far, end
+            after it, and those that do not end within it are given up (but for one that trains in this process, which
+            ends late). Rows of the finished ones are returned; the same call later goes on.
 
     Raises:
         SettingError, DataError, ResultsError: before any work starts, where a setting, a data set or the store is not
@@ -72,11 +78,14 @@ def sweep(
     if workers is not None:
         check_type("workers", workers, int)
         check_range("workers", workers, least=1)
+    if minutes is not None:
+        check_type("minutes", minutes, float)
+        check_range("minutes", minutes, above=0)
     check_choice("device", device, DEVICES)
     if client is None:  # else data and device are the workers' to have
         device = choose_device(device).type
-        for name, validation in sorted({(experiment.dataset, experiment.validation) for experiment in experiments}):
-            split(load(name), validation)
+        for name, validation, kind in sorted({(run.dataset, run.validation, run.split) for run in experiments}):
+            split(load(name), validation, kind)
     todo = list(experiments) if rerun else missing(experiments)
     if not todo:
         return results.of_experiments(experiments)
@@ -103,24 +112,35 @@ def sweep(
             engine = Here(device, show) if workers == 1 else Processes(device, show, workers)
         try:
             with engine:
-                for rows in _train_all(todo, engine, bar, shared=not rerun):
+                for rows in _train_all(todo, engine, bar, not rerun, 60 * minutes if minutes else math.inf):
                     fresh.append(rows)
+        except _TimeIsUp:
+            bar.write(f"{minutes} minutes are over after {len(fresh)} of {len(todo)} runs; start again to go on")
         except KeyboardInterrupt:
             kept = "a rerun stores none" if rerun else "they are stored, start again to go on"
             raise Interrupted(f"stopped after {len(fresh)} of {len(todo)} runs: {kept}") from None
-    return results.of_experiments(experiments, pd.concat(fresh, ignore_index=True) if rerun else None)
+    if rerun:
+        return results.of_experiments(experiments, pd.concat(fresh, ignore_index=True) if fresh else results.no_rows())
+    return results.of_experiments(experiments)
+
+
+class _TimeIsUp(Exception):
+    pass
 
 
 def _train_all(
-    experiments: list[Experiment], engine: Here | Processes | Cluster, bar: tqdm, shared: bool
+    experiments: list[Experiment], engine: Here | Processes | Cluster, bar: tqdm, shared: bool, seconds: float
 ) -> Iterator[pd.DataFrame]:
     """The rows of each run as it finishes; where ``shared``, claimed first, stored then, and left out if it is another
     sweep that trains it."""
     waiting, running, claims = deque(enumerate(experiments)), {}, {}
+    begun, slowest, end = {}, 0.0, time.monotonic() + seconds
     try:
         while waiting or running:
+            if time.monotonic() > end or (not running and time.monotonic() + slowest > end):
+                raise _TimeIsUp
             for _ in range(len(waiting)):
-                if len(running) >= engine.width:
+                if len(running) >= engine.width or time.monotonic() + slowest > end:
                     break
                 number, experiment = waiting.popleft()
                 if shared:
@@ -133,6 +153,7 @@ def _train_all(
                         results.release(claims.pop(number))
                         bar.update(experiment.epochs)
                         continue
+                begun[number] = time.monotonic()
                 running[engine.submit(number, experiment)] = number
             if not running:
                 bar.set_postfix_str("the last ones are in the hands of another sweep")
@@ -143,6 +164,7 @@ def _train_all(
             for future in done:
                 rows = future.result()
                 number = running.pop(future)
+                slowest = max(slowest, time.monotonic() - begun[number])
                 if shared:
                     results.store(rows)
                     results.release(claims.pop(number))
@@ -156,8 +178,23 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
+def main() -> None:
+    """Fills the store: ``python -m sparsecnn.sweep --help``."""
+    ask = argparse.ArgumentParser(prog="python -m sparsecnn.sweep", description=main.__doc__.split(":")[0])
+    ask.add_argument("--dataset", default="mnist", help="mnist (the default) or caltech101")
+    ask.add_argument("--protocol", help="as_reported, as_run or controlled; all three by default")
+    ask.add_argument("--sparsity", type=float, help="one fraction of pixels missing; all by default")
+    ask.add_argument("--seeds", type=int, help="number of seeds; by default what each protocol is recorded with")
+    ask.add_argument("--device", default="auto", help="auto (the default), cpu or cuda")
+    ask.add_argument("--workers", type=int, help="runs side by side; by default one a core, or one a GPU")
+    ask.add_argument("--minutes", type=float, help="stop cleanly within so many minutes")
+    asked = vars(ask.parse_args())
+    how = {name: asked.pop(name) for name in ("device", "workers", "minutes")}
+    sweep(grid(**asked), **how)
+
+
 if __name__ == "__main__":  # make full
     try:
-        sweep(grid())
+        main()
     except (SettingError, DataError, results.ResultsError, TrainingError, Interrupted) as error:
         sys.exit(f"{type(error).__name__}: {error}")

@@ -6,7 +6,7 @@ import pandas as pd
 from scipy import stats
 
 from .datasets import REPOSITORY
-from .experiment import SELECTION, Experiment, check_choice
+from .experiment import Experiment, check_choice, selection
 from .results import output_root, replacing
 
 __all__ = [
@@ -46,7 +46,7 @@ def selected(rows: pd.DataFrame, rule: str | None = None) -> pd.DataFrame:
         check_choice("rule", rule, ("last", "validation", "test"))
 
     def choose(run: pd.DataFrame) -> int:
-        by = rule or SELECTION[run["protocol"].iloc[0]]
+        by = rule or selection(*run[["dataset", "protocol"]].iloc[0])
         return run["epoch"].idxmax() if by == "last" else run[f"{by}_accuracy"].idxmax()
 
     return rows.loc[[choose(run) for _, run in rows.groupby("run")]]

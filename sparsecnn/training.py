@@ -19,16 +19,16 @@ from torch import Generator, Tensor
 
 from .checkpoints import save_network
 from .datasets import REPOSITORY, Images, load, split
-from .experiment import Experiment, SettingError, check_choice, check_experiment
-from .masks import exact_count_mask
+from .experiment import CALTECH, Experiment, SettingError, check_choice, check_experiment
+from .masks import bernoulli_mask, exact_count_mask
 from .models import Network, build
 from .results import check_writable
 
 __all__ = ["Feed", "TrainingError", "choose_device", "initial_network", "train"]
 
 # What a seed's random numbers are for; each purpose has a stream of its own.
-WEIGHTS, ORDER, TRAIN_MASKS, VALIDATION_MASKS, TEST_MASKS = range(5)
-EVALUATION_BATCH = 500
+WEIGHTS, ORDER, TRAIN_MASKS, VALIDATION_MASKS, TEST_MASKS, FIXED_MASKS, DROPOUT = range(7)
+EVALUATION_BATCHES = {28: 500, 224: 128}  # by width; as many images as memory holds well
 DEVICES = ("auto", "cpu", "cuda")
 Progress = Callable[[int, float, float], None]
 
@@ -83,7 +83,10 @@ def train(
     try:
         with torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False):
             start = time.perf_counter()
-            history, network = _train(experiment, load(experiment.dataset), where, progress)
+            data = load(experiment.dataset)
+            with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
+                torch.manual_seed(_seed(experiment, DROPOUT))
+                history, network = _train(experiment, data, where, progress)
             seconds = time.perf_counter() - start
     except (MemoryError, RuntimeError) as error:
         short = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
@@ -124,14 +127,14 @@ def initial_network(experiment: Experiment) -> Network:
 def _train(
     experiment: Experiment, data: Images, device: torch.device, progress: Progress | None
 ) -> tuple[list[dict], Network]:
-    train, validation, test = split(data, experiment.validation)
+    train, validation, test = split(data, experiment.validation, experiment.split)
     train = train[: experiment.train_images or None]
     network = initial_network(experiment).to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(
         network.parameters(), lr=experiment.learning_rate, weight_decay=experiment.weight_decay, fused=True
     )
     order, masks = _generator(experiment, ORDER), _generator(experiment, TRAIN_MASKS)
-    feed = Feed(data, experiment, device)
+    feed = (FixedMaskFeed if experiment.dataset in CALTECH else Feed)(data, experiment, device)
 
     history = []
     for epoch in range(1, experiment.epochs + 1):
@@ -173,7 +176,7 @@ class Feed:
         self.labels = data.labels.to(device)
         self.sparsity = experiment.sparsity
         self.brightness_is_mask = experiment.mask == "brighter than the mean"
-        self.device = device
+        self.device, self.width = device, data.images.shape[3]
 
     def __call__(self, chosen: Tensor, masks: Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Normalised images, what the network is told is observed, and labels; N x C x H x W, N x 1 x H x W, N."""
@@ -195,6 +198,29 @@ class Feed:
                 yield ready.result()
 
 
+class FixedMaskFeed(Feed):
+    """As :class:`Feed`, with one mask an image for the whole run, drawn pixel by pixel: the report on Caltech-101.
+
+    The report normalises before it sets dropped pixels to 0, so they take the mean colour.
+    """
+
+    def __init__(self, data: Images, experiment: Experiment, device: torch.device):
+        self.mean, self.std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in (data.mean, data.std))
+        self.images, self.labels = data.images.to(device), data.labels.to(device)
+        count, size = len(data.images), data.images.shape[2:]
+        generator = _generator(experiment, FIXED_MASKS)
+        self.masks = torch.empty(count, 1, *size, dtype=torch.bool, device=device)
+        for chosen in torch.arange(count).split(256):
+            self.masks[chosen] = bernoulli_mask(len(chosen), *size, experiment.sparsity, generator).to(device)
+        self.device, self.width = device, data.images.shape[3]
+
+    def __call__(self, chosen: Tensor, _: Generator) -> tuple[Tensor, Tensor, Tensor]:
+        chosen = chosen.to(self.device)
+        mask = self.masks[chosen]
+        image = (self.images[chosen].float().div_(255).sub_(self.mean).div_(self.std)).mul_(mask)
+        return image.contiguous(memory_format=torch.channels_last), mask, self.labels[chosen]
+
+
 @torch.no_grad()
 def _accuracy(network: torch.nn.Module, feed: Feed, images: Tensor, masks: Generator) -> float:
     """In percent; NaN for no images."""
@@ -202,7 +228,7 @@ def _accuracy(network: torch.nn.Module, feed: Feed, images: Tensor, masks: Gener
         return float("nan")
     network.eval()
     correct = torch.zeros((), device=feed.device)
-    for image, mask, label in feed.ahead(images.split(EVALUATION_BATCH), masks):
+    for image, mask, label in feed.ahead(images.split(EVALUATION_BATCHES[feed.width]), masks):
         correct += (network(image, mask).argmax(1) == label).sum()
     return round(100 * float(correct) / len(images), 4)
 

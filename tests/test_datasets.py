@@ -19,7 +19,7 @@ from torchvision.datasets import MNIST, Caltech101
 
 import sparsecnn
 from sparsecnn import SparseDataset, datasets
-from sparsecnn.datasets import DataError, available, data_root, load, split
+from sparsecnn.datasets import DataError, Images, available, data_root, load, split
 from sparsecnn.experiment import SettingError
 
 # SparseDataset
@@ -180,6 +180,40 @@ def test_a_split_is_disjoint_stratified_and_always_the_same(name, validation, si
     for part in parts[:2]:
         assert (data.labels[part].bincount(minlength=10) - pool * len(part)).abs().max() <= 1
     assert all(map(torch.equal, parts, split(data, validation)))
+
+
+CALTECH_WAYS = {
+    "stratified": (1389, [5552, 1389, 1736], "cafdb470"),
+    "99 classes, stratified": (1378, [5510, 1378, 1723], "1d9deed3"),
+    "99 classes, unstratified": (1378, [5510, 1378, 1723], "8718edf9"),
+}
+
+
+def manifest_labels() -> torch.Tensor:
+    """The classes of Caltech-101's images; the photographs need not be here."""
+    names = [line.split()[1].split("/")[0] for line in datasets.CALTECH_MD5.read_text().splitlines()]
+    return torch.tensor([sorted(set(names)).index(name) for name in names])
+
+
+@pytest.mark.parametrize("kind", CALTECH_WAYS)
+def test_caltech_101_is_split_64_16_20_and_always_the_same(kind):
+    labels = manifest_labels()
+    data = Images("caltech101", labels, labels, tuple(range(101)), (), ())
+    validation, sizes, checksum = CALTECH_WAYS[kind]
+    parts = split(data, validation, kind)
+    assert [len(part) for part in parts] == sizes
+    together = torch.cat(parts)
+    assert len(together.unique()) == sum(sizes) == (8677 if kind == "stratified" else 8611)
+    assert len(labels[together].unique()) == (101 if kind == "stratified" else 99)
+    shares = labels[together].bincount(minlength=101) / sum(sizes)
+    most = max((labels[part].bincount(minlength=101) - shares * len(part)).abs().max() for part in parts)
+    assert (most <= 1) == (not kind.endswith("unstratified"))
+    assert hashlib.md5(together.numpy().tobytes()).hexdigest()[:8] == checksum
+
+
+def test_a_data_set_without_test_images_needs_a_split():
+    with pytest.raises(SettingError, match="split='own' is not allowed: .* has no test images of its own"):
+        split(load("shapes"), 64)
 
 
 def test_a_split_without_validation_trains_on_all_but_the_test_images():
@@ -509,6 +543,16 @@ def test_caltech_101_is_decoded_only_once(tiny_caltech, monkeypatch):
     datasets._load.cache_clear()
     monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("decoded again"))
     assert torch.equal(load("caltech101").images, first)
+
+
+@pytest.mark.parametrize("harm", [lambda cache: cache[:-7], lambda cache: b"", lambda cache: cache[:200] + cache])
+def test_a_broken_cache_is_an_error_that_names_it(tiny_caltech, tmp_path, harm):
+    load("caltech101")
+    datasets._load.cache_clear()
+    (cache,) = (tmp_path / "build/cache").iterdir()
+    cache.write_bytes(harm(cache.read_bytes()))
+    with pytest.raises(DataError, match=rf"^{re.escape(str(cache))} .*delete it to decode the images again$"):
+        load("caltech101")
 
 
 @pytest.mark.parametrize("harm", [cut_short, altered, missing])

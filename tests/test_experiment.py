@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparsecnn.experiment import MODELS, PROTOCOLS, SPARSITIES, SettingError, experiment, grid
+from sparsecnn.experiment import MODELS, PROTOCOLS, SPARSITIES, SettingError, experiment, grid, selection
 
 GOOD = experiment("mnist", "controlled", "ConvNet", 0.3)
 
@@ -34,6 +34,30 @@ def test_the_grid_is_table_3():
     assert sorted({run.sparsity for run in as_reported}) == sorted(SPARSITIES[1:])
     assert len(grid(protocol="controlled", seeds=2)) == 2 * 3 * 12
     assert len(set(grid())) == len(grid())
+
+
+def test_caltechs_protocols_are_table_2_section_7_and_the_fair_one():
+    for model in MODELS[:2]:
+        run = experiment("caltech101", "as_reported", model, 0.3)
+        assert (run.epochs, run.batch_size, run.learning_rate, run.weight_decay) == (15, 128, 1e-3, 0.3)
+        assert (run.architecture, run.split) == ("caltech", "stratified")
+    sparse, plain = (experiment("caltech101", "as_run", model, 0.3) for model in MODELS[:2])
+    assert (sparse.architecture, sparse.split) == ("caltech_pooled_mask", "99 classes, stratified")
+    assert (sparse.batch_size, sparse.learning_rate, sparse.weight_decay) == (128, 1e-3, 1e-3)
+    assert (plain.architecture, plain.split) == ("caltech_convnet_as_run", "99 classes, unstratified")
+    assert (plain.batch_size, plain.learning_rate, plain.weight_decay) == (32, 1e-6, 1e-3)
+    fair = [experiment("caltech101", "controlled", model, 0.3) for model in MODELS]
+    assert len({dataclasses.replace(run, model="ConvNet") for run in fair}) == 1
+    assert (fair[0].weight_decay, fair[0].learning_rate, fair[0].batch_size) == (1e-3, 1e-3, 128)
+    assert [selection("caltech101", protocol) for protocol in PROTOCOLS] == ["last", "test", "validation"]
+    assert [selection("mnist", protocol) for protocol in PROTOCOLS] == ["last", "last", "validation"]
+
+
+def test_the_caltech_grid_is_table_4():
+    as_run = grid("caltech101", "as_run", seeds=1)
+    assert sorted({run.sparsity for run in as_run}) == [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7] and len(as_run) == 16
+    assert len(grid("caltech101", "controlled", seeds=2)) == 2 * 3 * 9
+    assert {run.validation for run in grid("shapes")} == {64, 51}
 
 
 def test_a_grid_takes_one_sparsity_that_table_3_has_not():

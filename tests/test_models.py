@@ -1,9 +1,11 @@
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 from sparsecnn import ConvNet, ConvNetMask, SparseConvNet
 from sparsecnn.experiment import MODELS, SettingError
-from sparsecnn.models import LAYERS, build, channels_at_work, count_parameters
+from sparsecnn.models import LAYERS, MaxPool, build, channels_at_work, count_parameters
 
 # Weights plus biases, kernel by kernel.
 CONV_5X5 = 5 * 5 * 1 * 16 + 16
@@ -11,6 +13,13 @@ CONV_5X5_WITH_MASK = 5 * 5 * 2 * 16 + 16
 CONV_3X3 = 3 * 3 * 16 * 16 + 16
 CONV_1X1 = 1 * 1 * 16 * 1 + 1
 LINEARS = (784 * 100 + 100) + (100 * 10 + 10)
+MNIST_TABLES = [name for name in LAYERS if name.startswith("mnist")]
+# Figure 5: four convolutions, a weight and a bias a channel in each batch norm, three linear layers.
+CALTECH_CONVS = sum(kernel**2 * width * 16 + 16 for kernel, width in ((11, 3), (7, 16), (5, 16), (3, 16)))
+CALTECH_LINEARS = (16 * 14 * 14 * 512 + 512) + (512 * 256 + 256) + (256 * 101 + 101)
+# Section 7 of the published facts: two convolutions, one batch norm for both.
+AS_RUN_CONVS = (11**2 * 3 * 16 + 16) + (7**2 * 16 * 16 + 16)
+AS_RUN_LINEARS = (16 * 56 * 56 * 512 + 512) + (512 * 256 + 256) + (256 * 101 + 101)
 
 
 @pytest.mark.parametrize(
@@ -22,26 +31,32 @@ LINEARS = (784 * 100 + 100) + (100 * 10 + 10)
         (SparseConvNet, "mnist_convnet_as_run", CONV_5X5 + CONV_3X3 + CONV_1X1 + LINEARS),
         (ConvNet, "mnist_convnet_as_run", CONV_5X5 + CONV_3X3 + CONV_1X1 + LINEARS),
         (ConvNetMask, "mnist_convnet_as_run", CONV_5X5_WITH_MASK + CONV_3X3 + CONV_1X1 + LINEARS),
+        (SparseConvNet, "caltech", CALTECH_CONVS + 4 * 32 + CALTECH_LINEARS),
+        (SparseConvNet, "caltech_pooled_mask", CALTECH_CONVS + 4 * 32 + CALTECH_LINEARS),
+        (ConvNet, "caltech", CALTECH_CONVS + 4 * 32 + CALTECH_LINEARS),
+        (ConvNetMask, "caltech", CALTECH_CONVS + 11**2 * 16 + 4 * 32 + CALTECH_LINEARS),
+        (ConvNet, "caltech_convnet_as_run", AS_RUN_CONVS + 32 + AS_RUN_LINEARS),
     ],
 )
 def test_the_number_of_parameters_is_that_of_the_drawing(kind, architecture, parameters):
     assert count_parameters(kind(architecture)) == parameters
 
 
-def inputs(sparsity=0.6):
+def inputs(sparsity=0.6, architecture="mnist"):
     generator = torch.Generator().manual_seed(0)
-    image = torch.randn(3, 1, 28, 28, generator=generator)
-    return image, torch.rand(3, 1, 28, 28, generator=generator) > sparsity
+    shape = LAYERS[architecture].image
+    image = torch.randn(3, *shape, generator=generator)
+    return image, torch.rand(3, 1, *shape[1:], generator=generator) > sparsity
 
 
 @pytest.mark.parametrize("architecture", LAYERS)
 @pytest.mark.parametrize("model", MODELS)
 def test_scores_are_one_a_class_and_no_mask_means_all_observed(model, architecture):
-    image, _ = inputs()
-    network = build(model, architecture)
+    image, mask = inputs(architecture=architecture)
+    network = build(model, architecture).eval()
     scores = network(image)
-    assert scores.shape == (3, 10)
-    for everything in (torch.ones(3, 1, 28, 28), torch.ones(1, 1, 28, 28, dtype=torch.bool)):
+    assert scores.shape == (3, LAYERS[architecture].layers[-1].features)
+    for everything in (torch.ones_like(mask, dtype=torch.float32), torch.ones_like(mask[:1])):
         torch.testing.assert_close(network(image, everything), scores)
 
 
@@ -86,7 +101,35 @@ def test_convnet_with_mask_reacts_to_the_mask_and_to_missing_pixels_values():
     assert torch.equal(network(image, mask.float()), network(image, mask))
 
 
-@pytest.mark.parametrize("architecture", LAYERS)
+def test_the_caltech_networks_maps_are_those_of_figure_5():
+    image, mask = inputs(architecture="caltech")
+    steps = SparseConvNet("caltech").eval().trace(image, mask)
+    pooled = [features.shape[1:] for (features, _), layer in zip(steps[1:], LAYERS["caltech"].layers, strict=True)
+              if isinstance(layer, MaxPool)]  # fmt: skip
+    assert pooled == [(16, 112, 112), (16, 56, 56), (16, 28, 28), (16, 14, 14)]
+
+
+@pytest.mark.parametrize(("architecture", "dilates"), [("caltech", True), ("caltech_pooled_mask", False)])
+def test_the_caltech_mask_is_dilated_then_pooled_or_only_pooled(architecture, dilates):
+    image, mask = inputs(sparsity=0.999, architecture=architecture)
+    steps = SparseConvNet(architecture).eval().trace(image, mask)
+    masks = [seen for (_, seen), layer in zip(steps[1:], LAYERS[architecture].layers, strict=True)
+             if isinstance(layer, MaxPool)]  # fmt: skip
+    expected = mask.float()
+    for kernel, found in zip((11, 7, 5, 3), masks, strict=True):
+        if dilates:
+            expected = F.max_pool2d(expected, kernel, 1, kernel // 2)
+        expected = F.max_pool2d(expected, 2)
+        assert torch.equal(found, expected > 0)
+    assert (masks[0].float().mean() > 0.01) == dilates
+
+
+def test_the_published_caltech_convnet_has_one_batch_norm():
+    norms = {id(layer) for layer in ConvNet("caltech_convnet_as_run").layers if isinstance(layer, nn.BatchNorm2d)}
+    assert len(norms) == 1
+
+
+@pytest.mark.parametrize("architecture", MNIST_TABLES)
 def test_a_trace_holds_the_input_and_what_each_layer_made_of_it(architecture):
     image, mask = inputs(sparsity=0.95)
     network = SparseConvNet(architecture)

@@ -51,7 +51,7 @@ CALLS = (
     | calls(exact_count_mask, "count height width sparsity", count=1, height=2, width=2, sparsity=0.5)
     | calls(bernoulli_mask, "count height width sparsity", count=1, height=2, width=2, sparsity=0.5)
     | calls(SparseDataset, "sparsity scheme seed", dataset=[(torch.rand(1, 4, 4), 0)], sparsity=0.5)
-    | calls(sweep, "device rerun workers", experiments=[])
+    | calls(sweep, "device rerun workers minutes", experiments=[])
     | calls(split, "validation", data=load("digits"))
     | calls(train, "experiment")
     | calls(initial_network, "experiment")

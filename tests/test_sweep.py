@@ -1,6 +1,3 @@
-import multiprocessing
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -60,40 +57,10 @@ def test_a_rerun_is_shown_and_not_stored(reference, output):
     assert sweep(RUNS[:1], "cpu")["test_accuracy"].tolist() == [12.5, 12.5]
 
 
-def test_a_killed_sweep_keeps_what_it_had_and_is_taken_up_again(reference, output):
-    code = (
-        "from sparsecnn.experiment import experiment; from sparsecnn.sweep import sweep\n"
-        "sweep([experiment('digits', 'controlled', m, s, epochs=2) for m in ('SparseConvNet', 'ConvNet')"
-        " for s in (0.3, 0.7)], 'cpu', workers=1)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
-    store = output / "results/runs/digits_controlled.csv"
-    deadline = time.monotonic() + 120
-    while not store.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert len(missing(RUNS)) < len(RUNS)
-    same(sweep(RUNS, "cpu", workers=1), reference)
-
-
 def test_a_run_is_stored_once(reference):
     assert results.store(reference[0])
     assert not results.store(reference[0])
     assert len(results.read("digits", "controlled")) == len(reference[0])
-
-
-def _store(rows: pd.DataFrame, output: str) -> None:
-    os.environ["SPARSECNN_OUTPUT"] = output
-    results.store(rows)
-
-
-def test_writers_at_the_same_time_lose_and_double_nothing(reference, output):
-    runs = [reference[0].assign(seed=seed) for seed in range(20)]
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        pool.starmap(_store, [(rows, str(output)) for rows in runs + runs])
-    stored = results.read("digits", "controlled")
-    assert sorted(stored["seed"]) == sorted(list(range(20)) * len(reference[0]))
 
 
 def test_rows_come_back_as_they_were_stored(reference):
@@ -103,14 +70,37 @@ def test_rows_come_back_as_they_were_stored(reference):
     assert results.of_experiments([experiment("digits", "controlled", "ConvNet", 0.31)]).empty
 
 
-def test_a_store_with_other_columns_is_named(reference, output):
-    results.store(reference[0])
-    path = output / "results/runs/digits_controlled.csv"
-    path.write_text(path.read_text().replace("weight_decay", "decay", 1))
-    with pytest.raises(results.ResultsError, match=r"digits_controlled\.csv.*decay"):
-        missing(RUNS)
-
-
 def test_no_workers_are_refused():
     with pytest.raises(SettingError, match="workers=0"):
         sweep(RUNS, "cpu", workers=0)
+
+
+def test_runs_that_do_not_end_within_the_budget_are_given_up(reference, capsys):
+    lengthy = [experiment("digits", "controlled", "ConvNet", 0.5, seed, epochs=1000) for seed in range(2)]
+    results.store(reference[0])
+    began = time.monotonic()
+    rows = sweep([RUNS[0], *lengthy], "cpu", workers=2, minutes=0.05)
+    assert time.monotonic() - began < 30
+    assert set(rows["run"]) == {0} and missing([RUNS[0], *lengthy]) == lengthy
+    assert "0.05 minutes are over after 0 of 2 runs; start again to go on" in capsys.readouterr().out
+    assert all(results.claim(run) for run in lengthy)  # free for the next sweep
+
+
+def test_no_run_is_started_that_would_end_after_the_budget(monkeypatch, reference):
+    def slow(run, *_):
+        time.sleep(0.5)
+        return reference[RUNS.index(run)]
+
+    monkeypatch.setattr("sparsecnn.engines.train", slow)
+    assert sweep(RUNS, "cpu", workers=1, minutes=1.2 / 60)["run"].nunique() == 2
+    assert sweep(RUNS, "cpu", workers=1, minutes=1.2 / 60)["run"].nunique() == 4
+
+
+def test_the_command_fills_the_store_and_refuses_in_one_line(output):
+    command = [sys.executable, "-m", "sparsecnn.sweep", "--dataset", "digits", "--protocol", "as_reported"]
+    command += ["--sparsity", "0.5", "--seeds", "1", "--workers", "1"]
+    subprocess.run(command, check=True, capture_output=True)
+    assert set(results.read("digits", "as_reported")["model"]) == {"SparseConvNet", "ConvNet"}
+    refused = subprocess.run([*command, "--minutes", "-1"], capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert refused.stderr == "SettingError: minutes=-1.0 is not allowed: above 0, at most 9007199254740992\n"

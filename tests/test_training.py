@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from sparsecnn.datasets import Images, available, data_root, load
-from sparsecnn.experiment import MODELS, Experiment, SettingError, experiment
+from sparsecnn.experiment import MODELS, PROTOCOLS, Experiment, SettingError, experiment
 from sparsecnn.results import COLUMNS
-from sparsecnn.training import Feed, _generator, choose_device, train
+from sparsecnn.training import Feed, FixedMaskFeed, _generator, choose_device, train
 
 
 @pytest.fixture(autouse=True)
@@ -17,6 +17,18 @@ def data(monkeypatch) -> Images:
     whole = load("mnist" if (data_root() / "MNIST/raw").is_dir() else "digits")
     chosen = torch.cat([torch.arange(800), torch.arange(300) + len(whole.labels) - whole.test_count])
     few = dataclasses.replace(whole, images=whole.images[chosen], labels=whole.labels[chosen], test_count=300)
+    monkeypatch.setattr("sparsecnn.training.load", lambda name: few)
+    return few
+
+
+@pytest.fixture
+def photographs(monkeypatch) -> Images:
+    """Twenty photographs of each of five classes, of real Caltech-101 where it lies here, else of its stand-in."""
+    whole = load("caltech101" if (data_root() / "caltech101/101_ObjectCategories").is_dir() else "shapes")
+    chosen = torch.cat([torch.nonzero(whole.labels == label)[:20, 0] for label in range(5)])
+    few = dataclasses.replace(
+        whole, images=whole.images[chosen], labels=whole.labels[chosen], classes=whole.classes[:5]
+    )
     monkeypatch.setattr("sparsecnn.training.load", lambda name: few)
     return few
 
@@ -39,6 +51,21 @@ def test_every_protocol_trains(protocol, model):
     assert rows["test_accuracy"].iloc[-1] > 40
     assert rows["validation_accuracy"].notna().all() == (protocol == "controlled")
     assert (rows["device"] == "cpu, 1 thread").all()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "model"),
+    [(protocol, model) for protocol in PROTOCOLS for model in MODELS[: 3 if protocol == "controlled" else 2]],
+)
+def test_every_protocol_trains_on_caltech(protocol, model, photographs):
+    run = experiment(
+        "caltech101", protocol, model, 0.3, validation=10, train_images=32, batch_size=8, epochs=2, learning_rate=1e-3
+    )
+    rows = train(run, "cpu")
+    assert rows["epoch"].tolist() == [1, 2]
+    assert rows["train_loss"].iloc[1] < rows["train_loss"].iloc[0]
+    assert rows["validation_accuracy"].notna().all()
+    assert rows["split"].eq(run.split).all()
 
 
 def test_the_same_experiment_gives_the_same_rows_whatever_ran_before():
@@ -88,6 +115,23 @@ def test_as_run_takes_brighter_than_the_mean_for_observed(data):
     image, mask, _ = feed(torch.arange(20), torch.Generator().manual_seed(1))
     assert torch.equal(mask, image > 0)
     assert mask.float().mean() < 0.5  # most of a digit's picture is black
+
+
+def test_on_caltech_an_image_keeps_its_mask_and_its_dropped_pixels_take_the_mean_colour(photographs):
+    run = experiment("caltech101", "controlled", "SparseConvNet", 0.3)
+    feed = FixedMaskFeed(photographs, run, torch.device("cpu"))
+    chosen = torch.tensor([7, 3, 7])
+    image, mask, label = feed(chosen, None)
+    again, same, _ = feed(torch.tensor([3]), None)
+    assert torch.equal(image[0], image[2]) and torch.equal(image[1], again[0]) and torch.equal(mask[1], same[0])
+    assert not torch.equal(mask[0], mask[1])
+    assert label.tolist() == photographs.labels[chosen].tolist()
+    assert mask.float().mean() == pytest.approx(0.7, abs=0.01)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (photographs.mean, photographs.std))
+    expected = (photographs.images[chosen] / 255 - mean) / std
+    torch.testing.assert_close(image, torch.where(mask, expected, 0))
+    another = FixedMaskFeed(photographs, dataclasses.replace(run, seed=1), torch.device("cpu"))
+    assert not torch.equal(another.masks, feed.masks)
 
 
 def test_all_models_of_a_seed_see_the_same_masks_and_another_seed_sees_others(data):
