@@ -7,8 +7,9 @@ import torch
 
 from sparsecnn.datasets import Images, available, data_root, load
 from sparsecnn.experiment import MODELS, PROTOCOLS, Experiment, SettingError, experiment
+from sparsecnn.feeds import Feed, FixedMaskFeed, generator_of
 from sparsecnn.results import COLUMNS
-from sparsecnn.training import Feed, FixedMaskFeed, _generator, choose_device, train
+from sparsecnn.training import choose_device, train
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +67,14 @@ def test_every_protocol_trains_on_caltech(protocol, model, photographs):
     assert rows["train_loss"].iloc[1] < rows["train_loss"].iloc[0]
     assert rows["validation_accuracy"].notna().all()
     assert rows["split"].eq(run.split).all()
+
+
+def test_bf16_stays_close_to_float32_and_is_recorded(photographs):
+    run = experiment("caltech101", "controlled", "SparseConvNet", 0.3, validation=10, train_images=8, epochs=1)
+    exact, rounded = (train(run, "cpu", precision=precision) for precision in ("float32", "bf16"))
+    assert exact["precision"].tolist() == ["float32"] and rounded["precision"].tolist() == ["bf16"]
+    assert rounded["train_loss"].item() != exact["train_loss"].item()
+    assert rounded["train_loss"].item() == pytest.approx(exact["train_loss"].item(), rel=0.05)
 
 
 def test_the_same_experiment_gives_the_same_rows_whatever_ran_before():
@@ -139,7 +148,7 @@ def test_all_models_of_a_seed_see_the_same_masks_and_another_seed_sees_others(da
 
     def masks(model: str, seed: int):
         run = tiny("controlled", model, seed=seed)
-        return Feed(data, run, device)(torch.arange(9), _generator(run, 2))[1]
+        return Feed(data, run, device)(torch.arange(9), generator_of(run, 2))[1]
 
     assert torch.equal(masks("SparseConvNet", 0), masks("ConvNet", 0))
     assert not torch.equal(masks("ConvNet", 0), masks("ConvNet", 1))
@@ -155,6 +164,17 @@ def test_a_device_that_is_not_there_or_not_known_is_refused():
 
 def test_stand_ins_need_no_download():
     assert available("digits") == "digits"
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("model", MODELS)
+def test_cuda_and_cpu_agree_on_caltech(model, photographs):
+    run = experiment("caltech101", "controlled", model, 0.3, validation=10, train_images=32, batch_size=8, epochs=2)
+    cpu, cuda = (train(run, device, precision="float32") for device in ("cpu", "cuda"))
+    np.testing.assert_allclose(cuda["train_loss"], cpu["train_loss"], rtol=0.05)
+    fast = train(run, "cuda")
+    assert set(fast["precision"]) == {"bf16"}
+    np.testing.assert_allclose(fast["train_loss"], cpu["train_loss"], rtol=0.1)
 
 
 @pytest.mark.cuda
