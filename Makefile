@@ -40,4 +40,5 @@ notebooks: setup
 	$(BIN)/python -m sparsecnn.tables
 
 bench: setup
+	$(BIN)/python benchmarks/layer.py
 	$(BIN)/python benchmarks/training.py

@@ -16,7 +16,7 @@ from published_way import train_steps
 
 from sparsecnn.datasets import load
 from sparsecnn.experiment import experiment
-from sparsecnn.results import output_root
+from sparsecnn.results import output_root, replacing
 from sparsecnn.training import train
 
 ROUNDS, STEPS, EPOCH = 5, 100, 938
@@ -69,9 +69,8 @@ def main() -> None:
         }
     )
     print(summary.to_string(index=False))
-    path = output_root() / "results/benchmarks.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    summary.to_csv(path, index=False)
+    with replacing(output_root() / "results/benchmarks.csv") as file:
+        summary.to_csv(file, index=False)
 
 
 if __name__ == "__main__":

@@ -146,9 +146,8 @@ def _train(
     optimiser = torch.optim.Adam(
         network.parameters(), lr=experiment.learning_rate, weight_decay=experiment.weight_decay, fused=True
     )
-    # Compiled where a step is long enough to repay it; its shapes are two, whole batches and the last.
-    compiled = device.type == "cuda" and experiment.dataset in CALTECH
-    compute = torch.compile(network, dynamic=False) if compiled else network
+    # Compiled where a step is long enough to repay it.
+    compute = _compiled(network) if device.type == "cuda" and experiment.dataset in CALTECH else network
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
     order, masks = generator_of(experiment, ORDER), generator_of(experiment, TRAIN_MASKS)
     feed = feed_of(experiment, data, device)
@@ -179,6 +178,12 @@ def _train(
         if progress:
             progress(epoch, measured["train_loss"], measured["train_accuracy"])
     return history, network
+
+
+def _compiled(network: Network) -> torch.nn.Module:
+    """For fixed shapes, of which there are a few: whole batches and the last, in training and in evaluation."""
+    torch._dynamo.config.recompile_limit = 64  # beyond it, it stops compiling without a word
+    return torch.compile(network, dynamic=False)
 
 
 @torch.no_grad()

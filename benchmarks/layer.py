@@ -1,0 +1,140 @@
+"""What the sparse convolution costs, as a multiple of a plain convolution, beside two other mask-aware convolutions.
+
+Forward and backward through the layer and a ReLU, eager and compiled, in turns, so that whatever else the machine does
+meets all alike. The shapes are those of the Caltech-101 network's four convolutions.
+"""
+
+import itertools
+import time
+from collections.abc import Callable
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparsecnn import SparseConv2d
+from sparsecnn.results import output_root, replacing
+
+SECONDS = 5  # at least five rounds, and on for so long
+SHAPES = [(3, 16, 11, 224), (16, 16, 7, 112), (16, 16, 5, 56), (16, 16, 3, 28)]  # channels in and out, kernel, width
+
+
+class PlainConv(nn.Conv2d):
+    """What the others are measured against."""
+
+    def forward(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        return super().forward(features), mask
+
+
+class PartialConv(nn.Conv2d):
+    """Liu et al., "Image Inpainting for Irregular Holes Using Partial Convolutions", ECCV 2018, equations 1 and 2."""
+
+    def forward(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            window = torch.ones(1, 1, *self.kernel_size, dtype=mask.dtype, device=mask.device)
+            count = F.conv2d(mask, window, None, self.stride, self.padding, self.dilation)
+            seen = count.clamp(0, 1)
+            ratio = window.numel() / (count + 1e-8) * seen
+        raw = self._conv_forward(features * mask, self.weight, self.bias)
+        bias = self.bias.view(1, -1, 1, 1)
+        return ((raw - bias) * ratio + bias) * seen, seen
+
+
+class UsualSparseConv(nn.Conv2d):
+    """The paper's two equations, each operation as written: a convolution of the mask, a division, a max-pooling."""
+
+    def forward(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        window = torch.ones(1, 1, *self.kernel_size, dtype=mask.dtype, device=mask.device)
+        sums = self._conv_forward(features * mask, self.weight, None)
+        count = F.conv2d(mask, window, None, self.stride, self.padding, self.dilation)
+        features = sums / (count + 1e-8) + self.bias.view(1, -1, 1, 1)
+        return features, F.max_pool2d(mask, self.kernel_size, self.stride, self.kernel_size[0] // 2)
+
+
+WAYS = {
+    "nn.Conv2d": PlainConv,
+    "SparseConv2d": SparseConv2d,
+    "sparse, as usual": UsualSparseConv,
+    "partial": PartialConv,
+}
+
+
+def step_of(
+    kind: type, shape: tuple, batch: int, device: str, dtype: torch.dtype, compiled: bool
+) -> Callable[[], None]:
+    """A call that goes forward and backward once. The first convolution of a network needs no gradient of its input."""
+    channels, width_out, kernel, width = shape
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(batch, channels, width, width, generator=generator)
+    mask = (torch.rand(batch, 1, width, width, generator=generator) > 0.5).float().to(device)
+    image = image.to(device).contiguous(memory_format=torch.channels_last).requires_grad_(channels > 3)
+    layer = kind(channels, width_out, kernel, padding=kernel // 2).to(device, memory_format=torch.channels_last)
+    gradient = torch.randn(batch, width_out, width, width, generator=generator).to(device)
+    gradient = gradient.contiguous(memory_format=torch.channels_last).to(dtype)
+
+    def forward(image: Tensor, mask: Tensor) -> Tensor:
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+            return layer(image, mask)[0].relu()
+
+    run = torch.compile(forward, dynamic=False) if compiled else forward
+
+    def step() -> None:
+        layer.zero_grad()
+        image.grad = None
+        run(image, mask).backward(gradient)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return step
+
+
+def measure(shape: tuple, batch: int, device: str, dtype: torch.dtype, compiled: bool) -> pd.DataFrame:
+    torch._dynamo.reset()  # it stops compiling, without a word, after some variants of one function
+    steps = {way: step_of(kind, shape, batch, device, dtype, compiled) for way, kind in WAYS.items()}
+    for step in steps.values():
+        step()
+        step()
+    times = {way: [] for way in steps}
+    begun, rounds = time.perf_counter(), 0
+    while rounds < 5 or (rounds < 100 and time.perf_counter() - begun < SECONDS):
+        rounds += 1
+        for way, step in steps.items():
+            start = time.perf_counter()
+            step()
+            times[way].append(time.perf_counter() - start)
+    table = pd.DataFrame(times)
+    ratio = table.div(table["nn.Conv2d"], axis=0)
+    channels, width_out, kernel, width = shape
+    return pd.DataFrame(
+        {
+            "shape": f"{channels} -> {width_out}, {kernel} x {kernel}, {width} x {width}",
+            "batch": batch,
+            "mode": "compiled" if compiled else "eager",
+            "precision": str(dtype).removeprefix("torch."),
+            "way": ratio.columns,
+            "milliseconds": (1000 * table.median()).round(2).to_list(),
+            "ratio": ratio.median().round(3).to_list(),
+            "ratio_quarter": ratio.quantile(0.25).round(3).to_list(),
+            "ratio_three_quarters": ratio.quantile(0.75).round(3).to_list(),
+            "device": torch.cuda.get_device_name() if device == "cuda" else f"cpu, {torch.get_num_threads()} threads",
+            "torch": torch.__version__,
+        }
+    )
+
+
+def main() -> None:
+    cases = [("cpu", torch.float32)]
+    if torch.cuda.is_available():
+        torch.backends.cudnn.benchmark = True
+        cases += [("cuda", torch.float32), ("cuda", torch.bfloat16)]
+    tables = []
+    for (device, dtype), compiled, batch, shape in itertools.product(cases, (False, True), (16, 128), SHAPES):
+        tables.append(measure(shape, batch, device, dtype, compiled))
+        print(tables[-1].drop(columns=["device", "torch"]).to_string(index=False), "\n", flush=True)
+    with replacing(output_root() / "results/benchmarks_layer.csv") as file:
+        pd.concat(tables).to_csv(file, index=False)
+
+
+if __name__ == "__main__":
+    main()
