@@ -133,7 +133,8 @@ def claim(experiment: Experiment) -> FileLock | None:
 def release(claimed: FileLock) -> None:
     """Gives a claim back."""
     # Removed while it is held; filelock sees that the file it then locked is gone, and tries again.
-    Path(claimed.lock_file).unlink(missing_ok=True)
+    with contextlib.suppress(PermissionError):  # Windows removes no open file
+        Path(claimed.lock_file).unlink(missing_ok=True)
     claimed.release()
 
 

@@ -358,6 +358,16 @@ def test_an_edited_store_is_an_error_that_names_the_file_and_is_left_alone(edit,
     assert store.read_bytes() == broken
 
 
+def test_rows_from_before_a_setting_came_are_read_with_its_default(store, two_epochs):
+    results.store(two_epochs)
+    older = pd.read_csv(store).drop(columns="split")
+    older.to_csv(store, index=False)
+    assert missing([brief(epochs=2)]) == []
+    assert missing([brief(epochs=2, split="stratified")]) == [brief(epochs=2, split="stratified")]
+    results.store(two_epochs.assign(seed=1))
+    assert pd.read_csv(store)["split"].eq("own").all()
+
+
 def test_rows_of_several_runs_are_not_stored_as_one(two_epochs):
     with pytest.raises(ValueError, match="2 runs"):
         results.store(pd.concat([two_epochs, two_epochs.assign(seed=1)]))
