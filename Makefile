@@ -17,7 +17,7 @@ setup: .venv/ready
 
 QUICK := -p seeds 1 -p train_images 6000
 # The stand-in has fewer images, and so needs more epochs to learn anything.
-EPOCHS := from sparsecnn.datasets import available; print(2 if available("mnist") == "mnist" else 20)
+EPOCHS := from sparsecnn.datasets import available; print(2 if available("mnist") == "mnist" else 15)
 report: setup
 	mkdir -p build/report/notebooks
 	epochs=$$($(BIN)/python -c '$(EPOCHS)' | tail -n 1); \
