@@ -49,11 +49,17 @@ def accuracy_against_sparsity(table: pd.DataFrame, runs: pd.DataFrame, title: st
     Args:
         table: the columns of results/table3_mnist.csv.
         runs: a row a run, as tables.selected gives them; each is a faint dot, a collapsed one a cross at the foot.
-            The axis spans the means and the runs that did not collapse; an interval that goes beyond is cut off.
+            The axis spans the means and the runs that did not collapse; an interval that goes beyond is cut off. Where
+            all runs collapsed there is no mean but the cross.
     """
     protocols = list(dict.fromkeys(table["protocol"]))
     figure, panels = plt.subplots(1, len(protocols), figsize=(3.6 * len(protocols), 3.6), sharey=True, squeeze=False)
     collapsed = runs["test_accuracy"] <= COLLAPSED
+    key = ["protocol", "model", "sparsity"]
+    sound = (
+        table[key].merge(runs.loc[~collapsed, key].drop_duplicates(), how="left", indicator=True)["_merge"] == "both"
+    )
+    table = table.assign(accuracy_mean=table["accuracy_mean"].where(sound.to_numpy()))
     lowest = min(table[["accuracy_mean", "published"]].min().min(), runs.loc[~collapsed, "test_accuracy"].min())
     foot = 5 * np.floor((lowest - 1) / 5)
     for panel, protocol in zip(panels[0], protocols, strict=True):
