@@ -189,7 +189,7 @@ def _read(path: Path) -> pd.DataFrame:
     try:
         text = path.read_text()
         # Blank lines are kept, so that a row's number gives its line.
-        rows = pd.read_csv(io.StringIO(text), skip_blank_lines=False, float_precision="round_trip")
+        rows = pd.read_csv(io.StringIO(text), skip_blank_lines=False)
     except FileNotFoundError:
         return no_rows()
     except (OSError, ValueError) as error:  # pandas' errors, and those of bytes that are no text, are ValueErrors
