@@ -56,8 +56,8 @@ def accuracy_against_sparsity(table: pd.DataFrame, runs: pd.DataFrame, title: st
     figure, panels = plt.subplots(1, len(protocols), figsize=(3.6 * len(protocols), 3.6), sharey=True, squeeze=False)
     collapsed = runs["test_accuracy"] <= COLLAPSED
     key = ["protocol", "model", "sparsity"]
-    sound = table.set_index(key).index.isin(runs.loc[~collapsed].set_index(key).index)
-    table = table.assign(accuracy_mean=table["accuracy_mean"].where(sound))
+    has_mean = table.set_index(key).index.isin(runs.loc[~collapsed].set_index(key).index)
+    table = table.assign(accuracy_mean=table["accuracy_mean"].where(has_mean))
     lowest = min(table[["accuracy_mean", "published"]].min().min(), runs.loc[~collapsed, "test_accuracy"].min())
     foot = 5 * np.floor((lowest - 1) / 5)
     for panel, protocol in zip(panels[0], protocols, strict=True):

@@ -82,13 +82,14 @@ def sweep(
         check_type("minutes", minutes, float)
         check_range("minutes", minutes, above=0)
     check_choice("device", device, DEVICES)
-    if client is None:  # else data and device are the workers' to have
+    if client is None:  # else device and data are the workers' to have
         device = choose_device(device).type
-        for name, validation, kind in sorted({(run.dataset, run.validation, run.split) for run in experiments}):
-            split(load(name), validation, kind)
     todo = list(experiments) if rerun else missing(experiments)
     if not todo:
         return results.of_experiments(experiments)
+    if client is None:
+        for name, validation, kind in sorted({(run.dataset, run.validation, run.split) for run in todo}):
+            split(load(name), validation, kind)
     if not rerun:
         results.check_writable(results.runs_folder())
 
