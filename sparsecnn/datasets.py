@@ -33,7 +33,7 @@ from tqdm.auto import tqdm
 
 from . import standins
 from .experiment import SPLITS, SettingError, check_choice, check_fraction, check_range, check_type
-from .masks import bernoulli_mask, exact_count_mask
+from .masks import bernoulli_mask, exact_count_mask, seed_from
 
 __all__ = ["DataError", "Images", "SparseDataset", "available", "data_root", "load", "split"]
 
@@ -243,9 +243,8 @@ class SparseDataset(Dataset):
             image = convert_image_dtype(image)
         generator = None
         if self.seed is not None:
-            # SeedSequence keeps neighbouring indices and seeds apart; an index may count from the end.
-            state = np.random.SeedSequence((self.seed, index % len(self))).generate_state(1, np.uint64)
-            generator = torch.Generator().manual_seed(int(state[0] >> 1))
+            # An index may count from the end.
+            generator = torch.Generator().manual_seed(seed_from(self.seed, index % len(self)))
         mask = self.SCHEMES[self.scheme](1, *image.shape[1:], self.sparsity, generator)[0]
         image = torch.where(mask, image, 0)
         return (self.transform(image) if self.transform else image), mask, label

@@ -3,13 +3,12 @@
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from .datasets import Images
 from .experiment import CALTECH, Experiment
-from .masks import bernoulli_mask, exact_count_mask
+from .masks import bernoulli_mask, exact_count_mask, seed_from
 
 __all__ = ["Feed", "FixedMaskFeed", "feed_of", "generator_of", "seed_of"]
 
@@ -19,8 +18,7 @@ WEIGHTS, ORDER, TRAIN_MASKS, VALIDATION_MASKS, TEST_MASKS, FIXED_MASKS, DROPOUT 
 
 def seed_of(experiment: Experiment, *stream: int) -> int:
     """Of one stream of random numbers; the same for every model, so that networks are compared on the same masks."""
-    state = np.random.SeedSequence((experiment.seed, *stream)).generate_state(1, np.uint64)
-    return int(state[0] >> 1)
+    return seed_from(experiment.seed, *stream)
 
 
 def generator_of(experiment: Experiment, *stream: int) -> Generator:

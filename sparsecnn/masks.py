@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from .experiment import check_fraction, check_range, check_type
 
-__all__ = ["bernoulli_mask", "exact_count_mask"]
+__all__ = ["bernoulli_mask", "exact_count_mask", "seed_from"]
 
 
 def exact_count_mask(
@@ -50,6 +50,11 @@ def bernoulli_mask(count: int, height: int, width: int, sparsity: float, generat
     """
     _check(count, height, width, sparsity)
     return torch.rand(count, 1, height, width, generator=generator) >= sparsity
+
+
+def seed_from(*numbers: int) -> int:
+    """A seed for torch's generators from whole numbers, such that neighbouring ones give unrelated streams."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _check(count: int, height: int, width: int, sparsity: float) -> None:
