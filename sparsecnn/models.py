@@ -107,7 +107,9 @@ class Network(nn.Module):
                     self.layers[-1].dilates = dilates
                     size = width_out
                 case MaxPool(kernel):
-                    self.layers.append(nn.MaxPool2d(kernel))
+                    # Before the ReLU that precedes it in the table: the maximum is the same, and fewer places need it.
+                    after_relu = len(self.layers) > 0 and isinstance(self.layers[-1], nn.ReLU)
+                    self.layers.insert(len(self.layers) - after_relu, nn.MaxPool2d(kernel))
                     height, width = height // kernel, width // kernel
                 case Linear(width_out):
                     self.layers.append(nn.Linear(size, width_out))
@@ -159,7 +161,7 @@ class SparseConvNet(Network):
         return image
 
     def trace(self, image: Tensor, mask: Tensor | None = None) -> list[tuple[Tensor, Tensor]]:
-        """Features and mask after each layer, the input first."""
+        """Features and mask after each of ``self.layers``, the input first."""
         steps = [(image, _all_observed(image) if mask is None else mask)]
         for layer in self.layers:
             image, mask = steps[-1]

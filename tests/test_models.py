@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -122,6 +124,24 @@ def test_the_caltech_mask_is_dilated_then_pooled_or_only_pooled(architecture, di
         expected = F.max_pool2d(expected, 2)
         assert torch.equal(found, expected > 0)
     assert (masks[0].float().mean() > 0.01) == dilates
+
+
+@pytest.mark.parametrize("model", [SparseConvNet, ConvNet])
+def test_pooling_ahead_of_the_relu_changes_neither_scores_nor_gradients(model):
+    image, mask = inputs(sparsity=0.5, architecture="caltech")
+    torch.manual_seed(0)
+    network = model("caltech")
+    as_drawn = copy.deepcopy(network)
+    layers = list(as_drawn.layers)
+    for i in [i for i, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]:
+        layers[i], layers[i + 1] = layers[i + 1], layers[i]
+    as_drawn.layers = nn.ModuleList(layers)
+    assert [str(layer) for layer in as_drawn.layers] != [str(layer) for layer in network.layers]
+    for each in (network, as_drawn):
+        torch.manual_seed(0)  # dropout
+        each(image, mask).square().sum().backward()
+    for ours, drawn in zip(network.parameters(), as_drawn.parameters(), strict=True):
+        assert torch.equal(ours.grad, drawn.grad)
 
 
 def test_the_published_caltech_convnet_has_one_batch_norm():
