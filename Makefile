@@ -1,6 +1,6 @@
 # make report     train a quick version of every experiment here, into build/
 # make test       lint, unit tests, and every notebook run and compared with its committed outputs
-# make full       train what results/ is missing, then make notebooks (hours on a CPU; it resumes)
+# make full       train what results/ is missing, then make notebooks (days on a CPU; it resumes)
 # make notebooks  run every notebook in place from results/, which writes the tables and figures, and the README's tables
 # make bench      measure speed ratios on this machine
 PYTHON ?= python3
@@ -15,14 +15,20 @@ setup: .venv/ready
 	$(BIN)/pip install --quiet --requirement requirements.txt --editable .
 	touch $@
 
-QUICK := -p seeds 1 -p train_images 6000
-# The stand-in has fewer images, and so needs more epochs to learn anything.
+QUICK_MNIST := -p seeds 1 -p train_images 6000
+# One level on the drawn stand-in: photographs take minutes an epoch.
+QUICK_CALTECH := -p seeds 1 -p dataset shapes -p sparsity 0.3 -p batch_size 16 -p epochs 2
+# MNIST's stand-in has fewer images, and so needs more epochs to learn anything.
 EPOCHS := from sparsecnn.datasets import available; print(2 if available("mnist") == "mnist" else 15)
 report: setup
 	mkdir -p build/report/notebooks
 	epochs=$$($(BIN)/python -c '$(EPOCHS)' | tail -n 1); \
 	for notebook in $(NOTEBOOKS); do \
-	  quick=$$(grep -q '"epochs = ' $$notebook && echo $(QUICK) -p epochs $$epochs); \
+	  case $$notebook in \
+	    */02_*) quick="$(QUICK_MNIST) -p epochs $$epochs" ;; \
+	    */03_*) quick="$(QUICK_CALTECH)" ;; \
+	    *) quick= ;; \
+	  esac; \
 	  SPARSECNN_OUTPUT=$(CURDIR)/build/report $(BIN)/papermill --cwd notebooks --progress-bar $$notebook \
 	    build/report/$$notebook $$quick || exit; \
 	done

@@ -15,7 +15,7 @@ import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import URLError
@@ -62,7 +62,7 @@ class DataError(RuntimeError):
 class Images:
     """A data set in memory.
 
-    images  N x C x H x W, uint8
+    images  N x C x H x W, uint8; on the meta device, which holds no values, where they were not asked for
     labels  N, int64
     mean, std  a number a channel, on the scale [0, 1]; what the report normalises with
     test_count  the last so many images are the data set's own test split; 0 = it has none
@@ -122,16 +122,20 @@ def available(name: str) -> str:
     return name
 
 
-def load(name: str) -> Images:
+def load(name: str, pixels: bool = True) -> Images:
     """The data set ``name`` (mnist, caltech101, digits, shapes) as tensors, downloaded first where it is missing.
 
-    Caltech-101 is decoded and resized once, into a cache under build/.
+    Caltech-101 is decoded and resized once, into a cache under build/; its labels come with the package, so without
+    ``pixels`` the data set need not be at hand.
 
     Raises:
         SettingError: for an unknown name.
         DataError: where it can't be had, or where a file of it is not the canonical one; the message names the file.
     """
     check_choice("dataset", name, TITLES)
+    check_type("pixels", pixels, bool)
+    if name == "caltech101" and not pixels:
+        return _caltech101_labels()
     return _load(name, data_root())
 
 
@@ -328,13 +332,25 @@ def _mnist(root: Path) -> Images:
     )
 
 
+def _caltech101_md5() -> dict[str, str]:
+    """Of each image, by its place in the data set's folder."""
+    return {name: md5 for md5, name in (line.split() for line in CALTECH_MD5.read_text().splitlines())}
+
+
+def _caltech101_labels() -> Images:
+    folders = [name.split("/")[0] for name in _caltech101_md5()]
+    classes = sorted(set(folders))
+    labels = torch.tensor([classes.index(folder) for folder in folders])
+    pixels = torch.empty((len(labels), 3, CALTECH_SIZE, CALTECH_SIZE), dtype=torch.uint8, device="meta")
+    return Images("caltech101", pixels, labels, tuple(classes), **IMAGENET_SCALE)
+
+
 def _caltech101(root: Path) -> Images:
     folder = root / "caltech101/101_ObjectCategories"
-    md5_of = {name: md5 for md5, name in (line.split() for line in CALTECH_MD5.read_text().splitlines())}
+    md5_of = _caltech101_md5()
     names = list(md5_of)
-    classes = sorted({name.split("/")[0] for name in names})
-    labels = torch.tensor([classes.index(name.split("/")[0]) for name in names])
-    shape = (len(names), 3, CALTECH_SIZE, CALTECH_SIZE)
+    labelled = _caltech101_labels()
+    shape = tuple(labelled.images.shape)
     # Other images or another size make another cache; its name ends in the checksum of its pixels.
     key = hashlib.md5(CALTECH_MD5.read_bytes() + repr(shape).encode(), usedforsecurity=False).hexdigest()[:8]
     caches = REPOSITORY / "build/cache"
@@ -365,4 +381,4 @@ def _caltech101(root: Path) -> Images:
             raise ValueError("its checksum differs")
     except (OSError, EOFError, ValueError) as error:
         raise DataError(f"{cache} is cut short or altered ({error}): delete it to decode the images again") from error
-    return Images("caltech101", torch.from_numpy(pixels), labels, tuple(classes), **IMAGENET_SCALE)
+    return replace(labelled, images=torch.from_numpy(pixels))

@@ -57,7 +57,7 @@ class Experiment:
     mask            what the network is told is observed: "validity" (the pixels that were kept) or "brighter than the
                     mean" (normalised value above 0, which the published notebooks used by mistake)
     validation      number of training images held out to choose the epoch; 0 = none
-    train_images    train on at most so many images; 0 = on all that are left
+    train_images    train on at most so many images, evenly spaced among those that are left; 0 = on all of these
     split           how test images are set apart: "own" (the data set's own), "stratified" (20%, by class),
                     or the published notebooks' two ways on Caltech-101, see datasets.split
     """

@@ -8,10 +8,11 @@ from torch import Generator, Tensor
 
 from .datasets import Images
 from .experiment import CALTECH, Experiment
-from .masks import bernoulli_mask, exact_count_mask, seed_from
+from .masks import bernoulli_mask, exact_count_mask, pack, seed_from, unpack
 
 __all__ = ["Feed", "FixedMaskFeed", "feed_of", "generator_of", "seed_of"]
 
+PART = 256  # images whose fixed masks come from one generator
 # What a seed's random numbers are for; each purpose has a stream of its own.
 WEIGHTS, ORDER, TRAIN_MASKS, VALIDATION_MASKS, TEST_MASKS, FIXED_MASKS, DROPOUT = range(7)
 
@@ -74,15 +75,21 @@ class FixedMaskFeed(Feed):
     def __init__(self, data: Images, experiment: Experiment, device: torch.device):
         self.mean, self.std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in (data.mean, data.std))
         self.images, self.labels = data.images.to(device), data.labels.to(device)
-        count, size = len(data.images), data.images.shape[2:]
-        generator = generator_of(experiment, FIXED_MASKS)
-        self.masks = torch.empty(count, 1, *size, dtype=torch.bool, device=device)
-        for chosen in torch.arange(count).split(256):
-            self.masks[chosen] = bernoulli_mask(len(chosen), *size, experiment.sparsity, generator).to(device)
-        self.device, self.width = device, data.images.shape[3]
+        count, (height, width) = len(data.images), data.images.shape[2:]
+        # A bit a pixel, or they would take as much memory as a third of the images.
+        self.masks = torch.empty(count, 1, height, -(-width // 8), dtype=torch.uint8, device=device)
+
+        def draw(part: int) -> None:
+            here = self.masks[PART * part : PART * (part + 1)]
+            generator = generator_of(experiment, FIXED_MASKS, part)
+            here.copy_(pack(bernoulli_mask(len(here), height, width, experiment.sparsity, generator)))
+
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(draw, range(-(-count // PART))))
+        self.device, self.width = device, width
 
     def __call__(self, chosen: Tensor, _: Generator) -> tuple[Tensor, Tensor, Tensor]:
         chosen = chosen.to(self.device)
-        mask = self.masks[chosen]
+        mask = unpack(self.masks[chosen], self.width)
         image = (self.images[chosen].float().div_(255).sub_(self.mean).div_(self.std)).mul_(mask)
         return image.contiguous(memory_format=torch.channels_last), mask, self.labels[chosen]

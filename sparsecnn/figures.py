@@ -6,9 +6,18 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from .results import output_root, replacing
-from .tables import COLLAPSED
+from .tables import has_collapsed
 
-__all__ = ["COLOURS", "MARKERS", "PUBLISHED", "accuracy_against_sparsity", "learning_curves", "save", "use_style"]
+__all__ = [
+    "COLOURS",
+    "MARKERS",
+    "PUBLISHED",
+    "accuracy_against_sparsity",
+    "accuracy_by_class",
+    "learning_curves",
+    "save",
+    "use_style",
+]
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 COLOURS = {"SparseConvNet": "#0072B2", "ConvNet": "#D55E00", "ConvNet + mask": "#009E73"}
@@ -49,17 +58,17 @@ def accuracy_against_sparsity(table: pd.DataFrame, runs: pd.DataFrame, title: st
     Args:
         table: the columns of results/table3_mnist.csv.
         runs: a row a run, as tables.selected gives them; each is a faint dot, a collapsed one a cross at the foot.
-            The axis spans the means and the runs that did not collapse; an interval that goes beyond is cut off. Where
-            all runs collapsed there is no mean but the cross.
+            The axis spans the means, the published values and the runs that did not collapse; an interval that goes
+            beyond is cut off. Where all runs collapsed there is no mean but the cross.
     """
     protocols = list(dict.fromkeys(table["protocol"]))
     figure, panels = plt.subplots(1, len(protocols), figsize=(3.6 * len(protocols), 3.6), sharey=True, squeeze=False)
-    collapsed = runs["test_accuracy"] <= COLLAPSED
+    collapsed = has_collapsed(runs)
     key = ["protocol", "model", "sparsity"]
     has_mean = table.set_index(key).index.isin(runs.loc[~collapsed].set_index(key).index)
     table = table.assign(accuracy_mean=table["accuracy_mean"].where(has_mean))
-    lowest = min(table[["accuracy_mean", "published"]].min().min(), runs.loc[~collapsed, "test_accuracy"].min())
-    foot = 5 * np.floor((lowest - 1) / 5)
+    shown = pd.concat([table["accuracy_mean"], table["published"], runs.loc[~collapsed, "test_accuracy"]])
+    foot, top = 5 * np.floor((shown.min() - 1) / 5), min(100, 5 * np.ceil((shown.max() + 1) / 5))
     for panel, protocol in zip(panels[0], protocols, strict=True):
         here = table[table["protocol"] == protocol]
         for model, line in here.groupby("model", sort=False):
@@ -83,7 +92,7 @@ def accuracy_against_sparsity(table: pd.DataFrame, runs: pd.DataFrame, title: st
             )  # fmt: skip
         least, most = here["n_seeds"].min(), here["n_seeds"].max()
         count = f"{most}" if least == most else f"{least} to {most}"
-        panel.set(title=f"{protocol} (seeds: {count})", xlabel="missing pixels (%)", ylim=(foot, 100))
+        panel.set(title=f"{protocol} (seeds: {count})", xlabel="missing pixels (%)", ylim=(foot, top))
     panels[0][0].set_ylabel("test accuracy (%)")
     _shared_legend(figure)
     figure.suptitle(title)
@@ -114,6 +123,27 @@ def learning_curves(rows: pd.DataFrame, title: str, sparsities: tuple[float, ...
         line[0].set_ylabel("accuracy (%)")
     _shared_legend(figure)
     figure.suptitle(f"{title}: test accuracy solid, training accuracy dashed")
+    return figure
+
+
+def accuracy_by_class(counts: pd.DataFrame, title: str) -> Figure:
+    """One panel a sparsity: the share of each class's test images that a network classifies correctly, seeds together.
+
+    ``counts`` are those of tables.by_class. Classes stand in the order of their mean over all networks and panels.
+    """
+    sums = counts.groupby(["sparsity", "model", "class"], sort=False)[["images", "correct"]].sum()
+    share = (100 * sums["correct"] / sums["images"]).unstack("class")
+    share = share[share.mean().sort_values(kind="stable").index]
+    levels = share.index.unique("sparsity")
+    figure, panels = plt.subplots(len(levels), figsize=(9, 2.8 * len(levels)), sharex=True, sharey=True, squeeze=False)
+    for level, panel in zip(levels, panels[:, 0], strict=True):
+        for model, line in share.loc[level].iterrows():
+            rank = range(1, len(line) + 1)
+            panel.plot(rank, line, color=COLOURS[model], marker=MARKERS[model], ls="", alpha=0.7, label=model)
+        panel.set(title=f"{level:.0%} missing", ylabel="test accuracy (%)", ylim=(-3, 103))
+    panels[-1, 0].set_xlabel("class, from the hardest to the easiest")
+    _shared_legend(figure)
+    figure.suptitle(title)
     return figure
 
 

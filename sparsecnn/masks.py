@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from .experiment import check_fraction, check_range, check_type
 
-__all__ = ["bernoulli_mask", "exact_count_mask", "seed_from"]
+__all__ = ["bernoulli_mask", "exact_count_mask", "pack", "seed_from", "unpack"]
 
 
 def exact_count_mask(
@@ -50,6 +50,17 @@ def bernoulli_mask(count: int, height: int, width: int, sparsity: float, generat
     """
     _check(count, height, width, sparsity)
     return torch.rand(count, 1, height, width, generator=generator) >= sparsity
+
+
+def pack(masks: Tensor) -> Tensor:
+    """Bool masks on the CPU, N x 1 x H x W, eight to a byte: uint8, N x 1 x H x ceil(W / 8)."""
+    return torch.from_numpy(np.packbits(masks.numpy(), axis=3))
+
+
+def unpack(packed: Tensor, width: int) -> Tensor:
+    """The masks of that width that :func:`pack` was given, on the device of ``packed``."""
+    bits = torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8, device=packed.device)
+    return (packed.unsqueeze(4) & bits).bool().flatten(3)[..., :width]
 
 
 def seed_from(*numbers: int) -> int:

@@ -38,11 +38,12 @@ __all__ = [
 ]
 
 KINDS = {field.name: field.type for field in fields(Experiment)}
-# Settings that came later; rows from before were trained with what is their default now.
-LATER = {"split": "own"}
+# Columns that came later, and what they are in rows from before.
+LATER = {"split": "own", "test_correct": None}
 SETTINGS = list(KINDS)
-# Loss per image; accuracies in percent. Training loss and accuracy are running means over the epoch.
-MEASURED = ["epoch", "train_loss", "train_accuracy", "validation_accuracy", "test_accuracy"]
+# Loss per image; accuracies in percent. Training loss and accuracy are running means over the epoch. The correctly
+# classified test images are a number a class, with blanks between.
+MEASURED = ["epoch", "train_loss", "train_accuracy", "validation_accuracy", "test_accuracy", "test_correct"]
 # Seconds and device are the whole run's; commit is that of the package's code.
 PROVENANCE = ["device", "torch", "precision", "seconds", "commit"]
 COLUMNS = SETTINGS + MEASURED + PROVENANCE
@@ -189,7 +190,7 @@ def _read(path: Path) -> pd.DataFrame:
     try:
         text = path.read_text()
         # Blank lines are kept, so that a row's number gives its line.
-        rows = pd.read_csv(io.StringIO(text), skip_blank_lines=False)
+        rows = pd.read_csv(io.StringIO(text), skip_blank_lines=False, dtype={"test_correct": str})
     except FileNotFoundError:
         return no_rows()
     except (OSError, ValueError) as error:  # pandas' errors, and those of bytes that are no text, are ValueErrors
@@ -198,7 +199,7 @@ def _read(path: Path) -> pd.DataFrame:
         raise ResultsError(f"{path} is cut short, its last line has no end: {REMEDY}")
     for name, default in LATER.items():
         if name not in rows.columns:
-            rows.insert(SETTINGS.index(name), name, default)
+            rows.insert(COLUMNS.index(name), name, default)
     if list(rows.columns) != COLUMNS:
         odd = ", ".join(sorted(set(rows.columns) ^ set(COLUMNS))) or "their order"
         raise ResultsError(f"{path} does not hold this version's columns ({odd}): {REMEDY}")
@@ -208,7 +209,9 @@ def _read(path: Path) -> pd.DataFrame:
             row = wrong.idxmax()
             raise ResultsError(f"{path}, line {row + 2}: {name}={rows.at[row, name]!s} is not allowed: {REMEDY}")
 
-    for name in COLUMNS[:-1]:
+    counts = rows["test_correct"]
+    refuse(counts.notna() & ~counts.astype(str).str.fullmatch(r"\d+( \d+)*"), "test_correct")
+    for name in [name for name in COLUMNS if name not in ("test_correct", "commit")]:
         kind = FILLED.get(name, float)
         values = rows[name] if kind is str else pd.to_numeric(rows[name], errors="coerce")
         refuse(values.isna() & (rows[name].notna() | (name in FILLED)), name)

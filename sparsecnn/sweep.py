@@ -182,7 +182,7 @@ def _cores() -> int:
 def main() -> None:
     """Fills the store: ``python -m sparsecnn.sweep --help``."""
     ask = argparse.ArgumentParser(prog="python -m sparsecnn.sweep", description=main.__doc__.split(":")[0])
-    ask.add_argument("--dataset", default="mnist", help="mnist (the default) or caltech101")
+    ask.add_argument("--dataset", help="mnist or caltech101; both by default")
     ask.add_argument("--protocol", help="as_reported, as_run or controlled; all three by default")
     ask.add_argument("--sparsity", type=float, help="one fraction of pixels missing; all by default")
     ask.add_argument("--seeds", type=int, help="number of seeds; by default what each protocol is recorded with")
@@ -191,7 +191,9 @@ def main() -> None:
     ask.add_argument("--minutes", type=float, help="stop cleanly within so many minutes")
     asked = vars(ask.parse_args())
     how = {name: asked.pop(name) for name in ("device", "workers", "minutes")}
-    sweep(grid(**asked), **how)
+    chosen = asked.pop("dataset")
+    experiments = [grid(dataset, **asked) for dataset in (("mnist", "caltech101") if chosen is None else (chosen,))]
+    sweep(sum(experiments, []), **how)
 
 
 if __name__ == "__main__":  # make full

@@ -101,6 +101,7 @@ def train(
                 torch.manual_seed(seed_of(experiment, DROPOUT))
                 history, network = _train(experiment, data, where, precision, progress)
             seconds = time.perf_counter() - start
+        _release_freed_memory()
     except (MemoryError, RuntimeError) as error:
         short = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
         if not short:
@@ -141,19 +142,27 @@ def _train(
     experiment: Experiment, data: Images, device: torch.device, precision: str, progress: Progress | None
 ) -> tuple[list[dict], Network]:
     train, validation, test = split(data, experiment.validation, experiment.split)
-    train = train[: experiment.train_images or None]
-    network = initial_network(experiment).to(device, memory_format=torch.channels_last)
+    if 0 < (few := experiment.train_images) < len(train):
+        train = train[torch.arange(few) * len(train) // few]
+    if device.type == "cuda" and experiment.dataset in CALTECH:  # where a step is long enough to repay compiling
+        network, compute = _compiled(experiment.model, experiment.architecture, device)
+        network.load_state_dict(initial_network(experiment).state_dict())
+    else:
+        network = compute = initial_network(experiment).to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(
         network.parameters(), lr=experiment.learning_rate, weight_decay=experiment.weight_decay, fused=True
     )
-    # Compiled where a step is long enough to repay it.
-    compute = _compiled(network) if device.type == "cuda" and experiment.dataset in CALTECH else network
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
     order, masks = generator_of(experiment, ORDER), generator_of(experiment, TRAIN_MASKS)
     feed = feed_of(experiment, data, device)
 
+    def correct_by_class(images: Tensor, masks: Generator) -> list[int]:
+        _release_freed_memory()
+        return _correct_by_class(compute, autocast, feed, images, masks, len(data.classes))
+
     history = []
     for epoch in range(1, experiment.epochs + 1):
+        _release_freed_memory()
         network.train()
         shuffled = train[torch.randperm(len(train), generator=order)].to(device)
         loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
@@ -167,12 +176,14 @@ def _train(
             loss_sum += loss.detach() * len(label)
             correct += (scores.argmax(1) == label).sum()
         validation_masks, test_masks = (generator_of(experiment, use, epoch) for use in (VALIDATION_MASKS, TEST_MASKS))
+        of_test = correct_by_class(test, test_masks)
         measured = {
             "epoch": epoch,
             "train_loss": round(float(loss_sum) / len(train), 6),
             "train_accuracy": round(100 * float(correct) / len(train), 4),
-            "validation_accuracy": _accuracy(compute, autocast, feed, validation, validation_masks),
-            "test_accuracy": _accuracy(compute, autocast, feed, test, test_masks),
+            "validation_accuracy": _percent(correct_by_class(validation, validation_masks), len(validation)),
+            "test_accuracy": _percent(of_test, len(test)),
+            "test_correct": " ".join(map(str, of_test)),
         }
         history.append(measured)
         if progress:
@@ -180,37 +191,59 @@ def _train(
     return history, network
 
 
-def _compiled(network: Network) -> torch.nn.Module:
-    """For fixed shapes, of which there are a few: whole batches and the last, in training and in evaluation."""
+@functools.cache
+def _compiled(model: str, architecture: str, device: torch.device) -> tuple[Network, torch.nn.Module]:
+    """A network of that kind and its compiled form, for every run that this process trains: compiling takes longer than
+    a run. For fixed shapes, of which there are three: whole batches and the last in training, batches in evaluation."""
     torch._dynamo.config.recompile_limit = 64  # beyond it, it stops compiling without a word
-    return torch.compile(network, dynamic=False)
+    network = build(model, architecture).to(device, memory_format=torch.channels_last)
+    return network, torch.compile(network, dynamic=False)
 
 
 @torch.no_grad()
-def _accuracy(
-    network: torch.nn.Module, autocast: torch.autocast, feed: Feed, images: Tensor, masks: Generator
-) -> float:
-    """In percent; NaN for no images."""
-    if not len(images):
-        return float("nan")
+def _correct_by_class(
+    network: torch.nn.Module, autocast: torch.autocast, feed: Feed, images: Tensor, masks: Generator, classes: int
+) -> list[int]:
+    """How many of the images are classified correctly, a number a class."""
     network.eval()
-    correct = torch.zeros((), device=feed.device)
-    for image, mask, label in feed.ahead(images.split(EVALUATION_BATCHES[feed.width]), masks):
+    size = EVALUATION_BATCHES[feed.width]
+    filled_up = torch.cat([images, images[:1].expand(-len(images) % size)])
+    correct, left = torch.zeros(classes, dtype=torch.long, device=feed.device), len(images)
+    for image, mask, label in feed.ahead(filled_up.split(size) if len(images) else (), masks):
         with autocast:
             scores = network(image, mask)
-        correct += (scores.argmax(1) == label).sum()
-    return round(100 * float(correct) / len(images), 4)
+        hits = scores.argmax(1) == label
+        correct.scatter_add_(0, label[:left], hits[:left].long())
+        left -= size
+    return correct.tolist()
+
+
+def _percent(correct: list[int], count: int) -> float:
+    """NaN for no images."""
+    return round(100 * sum(correct) / count, 4) if count else float("nan")
 
 
 @functools.cache
+def _glibc() -> ctypes.CDLL | None:
+    """None elsewhere."""
+    with contextlib.suppress(OSError, TypeError):
+        libc = ctypes.CDLL("libc.so.6")
+        return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None
+
+
 def _keep_freed_memory() -> None:
     """Has glibc keep what is freed, instead of fetching every feature map from the kernel anew, page by page: a step on
-    the CPU takes two thirds of the time on Caltech-101, half on MNIST. Elsewhere it does nothing."""
+    the CPU takes two thirds of the time on Caltech-101, half on MNIST."""
     M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        libc = ctypes.CDLL("libc.so.6")
+    if libc := _glibc():
         libc.mallopt(M_MMAP_MAX, 0)
         libc.mallopt(M_TRIM_THRESHOLD, -1)  # never
+
+
+def _release_freed_memory() -> None:
+    """Else what training and evaluation leave free in pieces would add up."""
+    if libc := _glibc():
+        libc.malloc_trim(0)
 
 
 @functools.cache

@@ -540,6 +540,14 @@ def test_caltech_101_is_decoded_resized_and_made_rgb(tiny_caltech):
     assert torch.equal(data.images[2, 0], data.images[2, 1])  # the grey one
 
 
+def test_caltech_101s_labels_need_no_data_at_hand(tiny_caltech, monkeypatch, tmp_path):
+    whole = load("caltech101")
+    monkeypatch.setenv("SPARSECNN_DATA", str(tmp_path / "nowhere"))
+    labelled = load("caltech101", pixels=False)
+    assert torch.equal(labelled.labels, whole.labels) and labelled.classes == whole.classes
+    assert labelled.images.shape == whole.images.shape and labelled.images.is_meta
+
+
 def test_caltech_101_is_decoded_only_once(tiny_caltech, monkeypatch):
     first = load("caltech101").images
     datasets._load.cache_clear()

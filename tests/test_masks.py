@@ -9,13 +9,21 @@ from hypothesis import strategies as st
 from scipy.stats import binom, chisquare
 
 from sparsecnn.experiment import SettingError
-from sparsecnn.masks import bernoulli_mask, exact_count_mask
+from sparsecnn.masks import bernoulli_mask, exact_count_mask, pack, unpack
 
 both = pytest.mark.parametrize("draw", [exact_count_mask, bernoulli_mask])
 
 
 def seeded(seed):
     return torch.Generator().manual_seed(seed)
+
+
+@given(st.integers(0, 3), st.integers(1, 5), st.integers(1, 40))
+def test_packed_masks_take_an_eighth_and_come_back(count, height, width):
+    masks = bernoulli_mask(count, height, width, 0.5)
+    packed = pack(masks)
+    assert packed.shape == (count, 1, height, math.ceil(width / 8)) and packed.dtype == torch.uint8
+    assert torch.equal(unpack(packed, width), masks)
 
 
 @given(

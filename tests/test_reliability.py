@@ -319,8 +319,9 @@ EDITS = {
     "a fraction in a whole number": (lambda text: text.replace(",64,", ",64.5,", 1), "line 2: batch_size=64.5"),
     "nothing in a setting": (lambda text: text.replace("mnist,validity", ",validity", 1), "line 2: architecture=nan"),
     "a setting that is not allowed": (lambda text: text.replace("ConvNet", "TransformerNet", 1), "TransformerNet"),
-    "an accuracy above 100": (lambda text: _last_accuracy(text, "101.5"), "test_accuracy=101.5"),
-    "an accuracy that is none": (lambda text: _last_accuracy(text, ""), "test_accuracy=nan"),
+    "an accuracy above 100": (lambda text: _last(text, "test_accuracy", "101.5"), "test_accuracy=101.5"),
+    "an accuracy that is none": (lambda text: _last(text, "test_accuracy", ""), "test_accuracy=nan"),
+    "hits that are no numbers": (lambda text: _last(text, "test_correct", "3 four 5"), "test_correct=3 four 5"),
     "a line twice": (lambda text: text + text.splitlines(True)[-1], "epochs [1, 2, 2]"),
     "a run twice": (lambda text: text + "".join(text.splitlines(True)[1:]), "epochs [1, 2, 1, 2]"),
     "a line too few": (lambda text: "".join(text.splitlines(True)[:-1]), "epochs [1]"),
@@ -332,10 +333,10 @@ EDITS = {
 }
 
 
-def _last_accuracy(text: str, value: str) -> str:
+def _last(text: str, column: str, value: str) -> str:
     rows = text.splitlines()
     cells = rows[-1].split(",")
-    cells[rows[0].split(",").index("test_accuracy")] = value
+    cells[rows[0].split(",").index(column)] = value
     return "\n".join([*rows[:-1], ",".join(cells)]) + "\n"
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from sparsecnn import results, tables
-from sparsecnn.datasets import REPOSITORY
+from sparsecnn.datasets import REPOSITORY, load, split
 from sparsecnn.experiment import experiment, grid
 
 
@@ -17,6 +17,7 @@ def rows_of(run, test, validation=None, **more) -> pd.DataFrame:
         "train_accuracy": 50.0,
         "validation_accuracy": validation or [math.nan] * epochs,
         "test_accuracy": test,
+        "test_correct": None,
         "device": "cpu, 1 thread", "torch": "2", "precision": "float32", "seconds": 1.0, "commit": "",
     }  # fmt: skip
     return pd.DataFrame({name: getattr(run, name) for name in results.SETTINGS} | measured | more)
@@ -72,6 +73,39 @@ def test_differences_are_paired_by_seed():
     assert (line["n_seeds"], line["difference"], line["holds"]) == (3, pytest.approx(1.17), "more")
 
 
+def test_one_runs_epochs_by_each_rule():
+    run = experiment("caltech101", "controlled", "ConvNet", 0.3)
+    _, rows = collect({run: ([40.0, 60.0, 50.0, 55.0], [10.0, 20.0, 30.0, 20.0])})
+    assert tables.by_selection(rows).loc[("controlled", "ConvNet", 0.3)].to_dict() == {
+        "last": 55.0, "validation": 50.0, "test": 60.0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "classes"), [("SparseConvNet", 99), ("ConvNet", 99)])
+def test_each_class_has_its_test_images_and_hits(model, classes):
+    run = experiment("caltech101", "as_run", model, 0.3, epochs=1)
+    data = load("caltech101", pixels=False)
+    test = split(data, run.validation, run.split)[2]
+    hits = (data.labels[test].bincount(minlength=101) + 1) // 2
+    rows = rows_of(run, [50.0]).assign(test_correct=" ".join(map(str, hits.tolist())), run=0)
+    counted = tables.by_class(rows)
+    assert len(counted) == classes == counted["class"].nunique()
+    assert counted["images"].sum() == len(test) and counted["correct"].sum() == hits.sum()
+    airplanes = counted.set_index("class").loc["airplanes"]
+    assert airplanes["images"] == int((data.labels[test] == data.classes.index("airplanes")).sum())
+    assert (counted["correct"] == (counted["images"] + 1) // 2).all()
+
+
+def test_the_rule_for_a_collapse_is_the_data_sets():
+    _, rows = collect(
+        {
+            experiment("caltech101", "controlled", "ConvNet", 0.1, 0, epochs=1): ([9.2], [9.2]),
+            experiment("caltech101", "controlled", "ConvNet", 0.1, 1, epochs=1): ([12.0], [12.0]),
+        }
+    )
+    assert tables.collapsed(rows)["seed"].tolist() == [0]
+
+
 def test_runs_at_chance_are_counted_as_collapsed():
     _, rows = collect(
         {
@@ -88,13 +122,19 @@ def test_published_numbers_are_all_there():
         "ConvNet": {"count": 11, "sum": 958.83},
         "SparseConvNet": {"count": 11, "sum": 967.38},
     }
+    table4 = tables.published("table4_caltech101")
+    assert table4.groupby("model")["accuracy"].agg(["count", "sum"]).round(2).to_dict("index") == {
+        "ConvNet": {"count": 8, "sum": 318.69},
+        "SparseConvNet": {"count": 8, "sum": 488.92},
+    }
 
 
-def test_the_committed_table_is_what_the_recorded_runs_give(monkeypatch):
+@pytest.mark.parametrize("name", sorted(path.stem for path in (REPOSITORY / "results").glob("table*.csv")))
+def test_the_committed_table_is_what_the_recorded_runs_give(name, monkeypatch):
     monkeypatch.delenv("SPARSECNN_OUTPUT", raising=False)
-    experiments = grid()
-    table = tables.accuracy_table(experiments, results.of_experiments(experiments), tables.published("table3_mnist"))
-    committed = pd.read_csv(REPOSITORY / "results/table3_mnist.csv")
+    experiments = grid(name.split("_")[1])
+    table = tables.accuracy_table(experiments, results.of_experiments(experiments), tables.published(name))
+    committed = pd.read_csv(REPOSITORY / f"results/{name}.csv")
     pd.testing.assert_frame_equal(committed, table, check_dtype=False)
     assert committed["n_seeds"].sum() > 0
 

@@ -51,6 +51,9 @@ def test_every_protocol_trains(protocol, model):
     assert rows["train_loss"].iloc[-1] < rows["train_loss"].iloc[0]
     assert rows["test_accuracy"].iloc[-1] > 40
     assert rows["validation_accuracy"].notna().all() == (protocol == "controlled")
+    hits = rows["test_correct"].str.split().map(lambda counts: [int(count) for count in counts])
+    assert hits.map(len).eq(10).all()
+    assert hits.map(sum).div(3).round(4).tolist() == rows["test_accuracy"].tolist()
     assert (rows["device"] == "cpu, 1 thread").all()
 
 
@@ -85,6 +88,13 @@ def test_the_same_experiment_gives_the_same_rows_whatever_ran_before():
     torch.set_num_threads(2)
     again = train(run, "cpu")
     pd.testing.assert_frame_equal(first.drop(columns="seconds"), again.drop(columns="seconds"))
+
+
+def test_few_training_images_are_spread_over_the_classes(monkeypatch, photographs):
+    read = []
+    monkeypatch.setattr(Feed, "ahead", lambda feed, batches, masks: read.extend(batches) or ())
+    train(experiment("caltech101", "controlled", "ConvNet", 0.3, validation=10, train_images=12, epochs=1), "cpu")
+    assert photographs.labels[read[0]].unique().tolist() == list(range(5))
 
 
 def test_another_seed_gives_other_rows():
