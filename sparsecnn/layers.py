@@ -140,6 +140,8 @@ def keep_observed(features: Tensor, observed: Tensor) -> Tensor:
     """``features`` where ``observed`` (bool, broadcast), 0 elsewhere, for the gradient too; NaN and inf do not pass."""
     if features.device.type != "cpu" or torch.compiler.is_compiling():
         return torch.where(observed, features, 0)
+    if observed.all():  # as is common behind a first layer; to find out costs nothing beside a copy of the features
+        return features
     return _BitMask.apply(features, observed)
 
 
@@ -167,7 +169,10 @@ def _convolve(features: Tensor, weight: Tensor, stride, padding, dilation) -> Te
     which takes a third of the time there when channels are few."""
     one_by_one = weight.shape[2:] == (1, 1) and _pair(stride) == (1, 1) and padding in (0, (0, 0), "same", "valid")
     if one_by_one and features.device.type == "cpu" and features.is_contiguous(memory_format=torch.channels_last):
-        return torch.matmul(features.permute(0, 2, 3, 1), weight.flatten(1).t()).permute(0, 3, 1, 2)
+        pixels = features.permute(0, 2, 3, 1)
+        if len(weight) == 1:  # by a vector, whose gradient is cheaper
+            return torch.matmul(pixels, weight.flatten()).unsqueeze(1)
+        return torch.matmul(pixels, weight.flatten(1).t()).permute(0, 3, 1, 2)
     return F.conv2d(features, weight, None, stride, padding, dilation)
 
 

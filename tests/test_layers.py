@@ -237,9 +237,12 @@ def test_under_autocast_it_stays_finite_and_close(dtype, tolerance):
     torch.testing.assert_close(out.float(), exact, rtol=tolerance, atol=tolerance)
 
 
-def test_channels_last_comes_out_as_channels_last():
+@pytest.mark.parametrize("all_observed", [False, True])
+@pytest.mark.parametrize(("channels_out", "kernel"), [(3, 3), (3, 1), (1, 1)])
+def test_channels_last_comes_out_as_channels_last(channels_out, kernel, all_observed):
     features, mask = small(channels=4)
-    layer = SparseConv2d(4, 3, 3, padding="same")
+    mask |= all_observed
+    layer = SparseConv2d(4, channels_out, kernel, padding="same")
     plain = gradients(layer, features, mask)
     layer.to(memory_format=torch.channels_last)
     out = gradients(layer, features.contiguous(memory_format=torch.channels_last), mask)
