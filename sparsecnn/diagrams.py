@@ -227,7 +227,7 @@ def _stages(architecture: Architecture) -> list[tuple[list[str], tuple[int, ...]
     stages = [(["image"], shape)]
     for layer in architecture.layers:
         match layer:
-            case Conv(channels, kernel, _):
+            case Conv(channels, kernel):
                 shape = (channels, *shape[1:])
                 stages.append(([f"sparse conv {kernel} × {kernel}"], shape))
             case Linear(features):

@@ -15,6 +15,7 @@ __all__ = [
     "SettingError",
     "experiment",
     "grid",
+    "rescaled_starts",
     "selection",
 ]
 
@@ -125,6 +126,8 @@ AS_RUN_CONVNET = {
 # A stand-in holds out as large a part of its images.
 STAND_IN_VALIDATION = {"digits": {5000: 125}, "shapes": {1389: 64, 1378: 51}}
 
+RESCALED_SPARSITIES = (0.0, 0.3, 0.5, 0.7, 0.9, 0.95)
+
 # Recorded on a CPU for MNIST and on a GPU for Caltech-101; more may be asked for.
 SEEDS = {
     "mnist": {"as_reported": 3, "as_run": 1, "controlled": 3},
@@ -196,6 +199,17 @@ def grid(
             for level in levels if sparsity is None else (float(sparsity),):
                 runs += [experiment(dataset, name, model, level, seed, **changes) for model in models]
     return runs
+
+
+def rescaled_starts(
+    dataset: str = "mnist", sparsity: float | None = None, seeds: int | None = None, **changes
+) -> list[Experiment]:
+    """MNIST's SparseConvNet as ``controlled`` has it, but for initial weights of its first convolution that make up for
+    what it divides by. Arguments as for :func:`grid`, which does not have these runs."""
+    check_choice("dataset", dataset, MNIST)
+    runs = grid(dataset, "controlled", sparsity, seeds, architecture="mnist_rescaled", **changes)
+    levels = RESCALED_SPARSITIES if sparsity is None else (sparsity,)
+    return [run for run in runs if run.model == "SparseConvNet" and run.sparsity in levels]
 
 
 def check_choice(name: str, value, allowed: Iterable[str]) -> None:

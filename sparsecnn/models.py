@@ -24,11 +24,12 @@ __all__ = [
 
 class Conv(NamedTuple):
     """A convolution that keeps height and width; a sparse one that ``dilates`` hands on the mask that the paper's
-    equation gives, else the mask as it came."""
+    equation gives, else the mask as it came. Its initial weights are Conv2d's times ``gain``."""
 
     channels: int
     kernel: int
     dilates: bool = True
+    gain: float = 1
 
 
 class MaxPool(NamedTuple):
@@ -63,6 +64,10 @@ def _caltech(dilates: bool) -> Architecture:
 LAYERS = {
     # The report's Figure 4.
     "mnist": Architecture((1, 28, 28), (Conv(16, 5), RELU, Conv(1, 1), RELU, FLATTEN, Linear(100), RELU, Linear(10))),
+    # The same, with a first convolution that starts 25 times larger, which is what a sparse one divides by.
+    "mnist_rescaled": Architecture(
+        (1, 28, 28), (Conv(16, 5, gain=25), RELU, Conv(1, 1), RELU, FLATTEN, Linear(100), RELU, Linear(10))
+    ),
     # The ConvNet of the notebooks behind the report: one convolution more.
     "mnist_convnet_as_run": Architecture(
         (1, 28, 28),
@@ -102,9 +107,11 @@ class Network(nn.Module):
         shared = None
         for layer in table:
             match layer:
-                case Conv(width_out, kernel, dilates):
-                    self.layers.append(self.convolution(size, width_out, kernel, padding="same"))
-                    self.layers[-1].dilates = dilates
+                case Conv(width_out, kernel, dilates, gain):
+                    convolution = self.convolution(size, width_out, kernel, padding="same")
+                    convolution.dilates = dilates
+                    convolution.weight.data *= gain
+                    self.layers.append(convolution)
                     size = width_out
                 case MaxPool(kernel):
                     # Before the ReLU that precedes it in the table: the maximum is the same, and fewer places need it.

@@ -19,7 +19,16 @@ from tqdm.auto import tqdm
 from . import results
 from .datasets import DataError, load, split
 from .engines import Cluster, Here, Processes, visible_gpus
-from .experiment import Experiment, SettingError, check_choice, check_experiment, check_range, check_type, grid
+from .experiment import (
+    Experiment,
+    SettingError,
+    check_choice,
+    check_experiment,
+    check_range,
+    check_type,
+    grid,
+    rescaled_starts,
+)
 from .models import LAYERS
 from .training import DEVICES, TrainingError, choose_device
 
@@ -192,8 +201,12 @@ def main() -> None:
     asked = vars(ask.parse_args())
     how = {name: asked.pop(name) for name in ("device", "workers", "minutes")}
     chosen = asked.pop("dataset")
-    experiments = [grid(dataset, **asked) for dataset in (("mnist", "caltech101") if chosen is None else (chosen,))]
-    sweep(sum(experiments, []), **how)
+    experiments = []
+    for dataset in ("mnist", "caltech101") if chosen is None else (chosen,):
+        experiments += grid(dataset, **asked)
+        if dataset == "mnist" and asked["protocol"] in (None, "controlled"):
+            experiments += rescaled_starts(dataset, asked["sparsity"], asked["seeds"])
+    sweep(experiments, **how)
 
 
 if __name__ == "__main__":  # make full

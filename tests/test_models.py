@@ -80,6 +80,21 @@ def test_a_seed_gives_sparseconvnet_and_convnet_the_same_initial_weights(archite
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
+def test_a_rescaled_start_is_the_same_but_for_the_first_weights():
+    image, mask = inputs()
+    networks = []
+    for architecture in ("mnist", "mnist_rescaled"):
+        torch.manual_seed(0)
+        networks.append(SparseConvNet(architecture))
+    plain, rescaled = (network.state_dict() for network in networks)
+    assert torch.equal(rescaled.pop("layers.0.weight"), 25 * plain.pop("layers.0.weight"))
+    assert all(torch.equal(rescaled[name], plain[name]) for name in plain)
+    # With nothing missing it starts, but for the border, as a ConvNet does.
+    torch.manual_seed(0)
+    as_convnet, (sparse, _) = ConvNet().layers[0](image), networks[1].layers[0](image, torch.ones_like(mask))
+    torch.testing.assert_close(sparse[..., 2:-2, 2:-2], as_convnet[..., 2:-2, 2:-2])
+
+
 def test_sparseconvnet_never_sees_the_value_of_a_missing_pixel():
     image, mask = inputs()
     network = SparseConvNet()
