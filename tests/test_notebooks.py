@@ -25,4 +25,3 @@ def test_the_caltech_notebook_trains_and_shows_what_it_is_asked_for(monkeypatch,
     assert stored["model"].tolist() == ["SparseConvNet", "ConvNet", "ConvNet + mask"]
     # A part of a sweep replaces no table.
     assert not list((tmp_path / "results").glob("*.csv"))
-
