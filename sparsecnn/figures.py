@@ -14,14 +14,20 @@ __all__ = [
     "PUBLISHED",
     "accuracy_against_sparsity",
     "accuracy_by_class",
+    "difference_against_sparsity",
     "learning_curves",
     "save",
     "use_style",
 ]
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
-COLOURS = {"SparseConvNet": "#0072B2", "ConvNet": "#D55E00", "ConvNet + mask": "#009E73"}
-MARKERS = {"SparseConvNet": "o", "ConvNet": "s", "ConvNet + mask": "^"}
+COLOURS = {
+    "SparseConvNet": "#0072B2",
+    "ConvNet": "#D55E00",
+    "ConvNet + mask": "#009E73",
+    "SparseConvNet, rescaled": "#CC79A7",
+}
+MARKERS = {"SparseConvNet": "o", "ConvNet": "s", "ConvNet + mask": "^", "SparseConvNet, rescaled": "D"}
 PUBLISHED = "#888888"
 
 
@@ -94,6 +100,25 @@ def accuracy_against_sparsity(table: pd.DataFrame, runs: pd.DataFrame, title: st
         count = f"{most}" if least == most else f"{least} to {most}"
         panel.set(title=f"{protocol} (seeds: {count})", xlabel="missing pixels (%)", ylim=(foot, top))
     panels[0][0].set_ylabel("test accuracy (%)")
+    _shared_legend(figure)
+    figure.suptitle(title)
+    return figure
+
+
+def difference_against_sparsity(differences: dict[str, pd.DataFrame], baseline: str, title: str) -> Figure:
+    """What each network's test accuracy is above or below the baseline's, with its 95% interval where there is one.
+
+    ``differences`` are those of tables.paired_difference, a network each, of one protocol.
+    """
+    figure, panel = plt.subplots(figsize=(7, 3.6))
+    panel.axhline(0, color=COLOURS[baseline], label=baseline)
+    for number, (model, line) in enumerate(differences.items()):
+        apart = 0.5 * (number - (len(differences) - 1) / 2)  # so that intervals at one level don't cover each other
+        panel.errorbar(
+            100 * line["sparsity"] + apart, line["difference"], line["ci95"].fillna(0),
+            color=COLOURS[model], marker=MARKERS[model], capsize=2, label=model,
+        )  # fmt: skip
+    panel.set(xlabel="missing pixels (%)", ylabel=f"points above {baseline}")
     _shared_legend(figure)
     figure.suptitle(title)
     return figure
