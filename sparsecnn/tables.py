@@ -54,6 +54,7 @@ def selected(rows: pd.DataFrame, rule: str | None = None) -> pd.DataFrame:
         by = rule or selection(*run[["dataset", "protocol"]].iloc[0])
         return run["epoch"].idxmax() if by == "last" else run[f"{by}_accuracy"].idxmax()
 
+    rows = rows.reset_index(drop=True)  # frames put together may have labels twice
     return rows.loc[[choose(run) for _, run in rows.groupby("run")]]
 
 

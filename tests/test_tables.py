@@ -73,6 +73,13 @@ def test_differences_are_paired_by_seed():
     assert (line["n_seeds"], line["difference"], line["holds"]) == (3, pytest.approx(1.17), "more")
 
 
+def test_runs_of_two_frames_put_together_stay_apart():
+    run = experiment("mnist", "as_reported", "ConvNet", 0.1, epochs=2)
+    (_, rows), (_, others) = collect({run: ([70.0, 80.0],)}), collect({run: ([60.0, 90.0],)})
+    both = pd.concat([rows, others.assign(run=1)])
+    assert tables.selected(both)["test_accuracy"].tolist() == [80.0, 90.0]
+
+
 def test_one_runs_epochs_by_each_rule():
     run = experiment("caltech101", "controlled", "ConvNet", 0.3)
     _, rows = collect({run: ([40.0, 60.0, 50.0, 55.0], [10.0, 20.0, 30.0, 20.0])})
@@ -136,7 +143,8 @@ def test_the_committed_table_is_what_the_recorded_runs_give(name, monkeypatch):
     table = tables.accuracy_table(experiments, results.of_experiments(experiments), tables.published(name))
     committed = pd.read_csv(REPOSITORY / f"results/{name}.csv")
     pd.testing.assert_frame_equal(committed, table, check_dtype=False)
-    assert committed["n_seeds"].sum() > 0
+    if name == "table3_mnist":
+        assert committed["n_seeds"].min() > 0
 
 
 def test_the_readmes_tables_are_those_of_the_results(tmp_path):
