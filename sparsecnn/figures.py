@@ -138,9 +138,9 @@ def learning_curves(rows: pd.DataFrame, title: str, sparsities: tuple[float, ...
         for sparsity, panel in zip(sparsities, line, strict=True):
             here = rows[(rows["protocol"] == protocol) & np.isclose(rows["sparsity"], sparsity)]
             for (model, _), run in here.groupby(["model", "seed"], sort=False):
-                colour = COLOURS[model]
-                panel.plot(run["epoch"], run["test_accuracy"], color=colour, lw=1, marker=".", ms=3, label=model)
-                panel.plot(run["epoch"], run["train_accuracy"], color=colour, lw=0.8, ls="--", marker=".", ms=3, alpha=0.6)
+                look = {"color": COLOURS[model], "marker": ".", "ms": 3}  # a run of one epoch is a dot
+                panel.plot(run["epoch"], run["test_accuracy"], lw=1, label=model, **look)
+                panel.plot(run["epoch"], run["train_accuracy"], lw=0.8, ls="--", alpha=0.6, **look)
             panel.set_title(f"{protocol}, {sparsity:.0%} missing")
     for panel in panels[-1]:
         panel.set_xlabel("epoch")
