@@ -156,13 +156,17 @@ def _train(
     order, masks = generator_of(experiment, ORDER), generator_of(experiment, TRAIN_MASKS)
     feed = feed_of(experiment, data, device)
 
+    # What training and evaluation leave free in pieces adds up to gigabytes where images are large; else to have it
+    # back costs more time than it is worth.
+    release = _release_freed_memory if experiment.dataset in CALTECH else lambda: None
+
     def correct_by_class(images: Tensor, masks: Generator) -> list[int]:
-        _release_freed_memory()
+        release()
         return _correct_by_class(compute, autocast, feed, images, masks, len(data.classes))
 
     history = []
     for epoch in range(1, experiment.epochs + 1):
-        _release_freed_memory()
+        release()
         network.train()
         shuffled = train[torch.randperm(len(train), generator=order)].to(device)
         loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
@@ -206,7 +210,7 @@ def _correct_by_class(
 ) -> list[int]:
     """How many of the images are classified correctly, a number a class."""
     network.eval()
-    size = EVALUATION_BATCHES[feed.width]
+    size = max(1, min(EVALUATION_BATCHES[feed.width], len(images)))
     filled_up = torch.cat([images, images[:1].expand(-len(images) % size)])
     correct, left = torch.zeros(classes, dtype=torch.long, device=feed.device), len(images)
     for image, mask, label in feed.ahead(filled_up.split(size) if len(images) else (), masks):
@@ -241,7 +245,6 @@ def _keep_freed_memory() -> None:
 
 
 def _release_freed_memory() -> None:
-    """Else what training and evaluation leave free in pieces would add up."""
     if libc := _glibc():
         libc.malloc_trim(0)
 
