@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .results import output_root, replacing
@@ -14,7 +15,9 @@ __all__ = [
     "PUBLISHED",
     "accuracy_against_sparsity",
     "accuracy_by_class",
+    "curves_by_setting",
     "difference_against_sparsity",
+    "heat_maps",
     "learning_curves",
     "save",
     "use_style",
@@ -137,10 +140,7 @@ def learning_curves(rows: pd.DataFrame, title: str, sparsities: tuple[float, ...
     for protocol, line in zip(protocols, panels, strict=True):
         for sparsity, panel in zip(sparsities, line, strict=True):
             here = rows[(rows["protocol"] == protocol) & np.isclose(rows["sparsity"], sparsity)]
-            for (model, _), run in here.groupby(["model", "seed"], sort=False):
-                look = {"color": COLOURS[model], "marker": ".", "ms": 3}  # a run of one epoch is a dot
-                panel.plot(run["epoch"], run["test_accuracy"], lw=1, label=model, **look)
-                panel.plot(run["epoch"], run["train_accuracy"], lw=0.8, ls="--", alpha=0.6, **look)
+            _draw_curves(panel, here)
             panel.set_title(f"{protocol}, {sparsity:.0%} missing")
     for panel in panels[-1]:
         panel.set_xlabel("epoch")
@@ -148,6 +148,60 @@ def learning_curves(rows: pd.DataFrame, title: str, sparsities: tuple[float, ...
         line[0].set_ylabel("accuracy (%)")
     _shared_legend(figure)
     figure.suptitle(f"{title}: test accuracy solid, training accuracy dashed")
+    return figure
+
+
+def curves_by_setting(rows: pd.DataFrame, by: str, title: str) -> Figure:
+    """As :func:`learning_curves`, a panel for each value of the column ``by``, in the order in which they come."""
+    settings = list(dict.fromkeys(rows[by]))
+    figure, panels = plt.subplots(
+        1, len(settings), figsize=(2.6 * len(settings), 3.2), squeeze=False, sharex=True, sharey=True
+    )
+    for setting, panel in zip(settings, panels[0], strict=True):
+        _draw_curves(panel, rows[rows[by] == setting])
+        panel.set(title=setting, xlabel="epoch")
+    panels[0, 0].set_ylabel("accuracy (%)")
+    _shared_legend(figure)
+    figure.suptitle(f"{title}: test accuracy solid, training accuracy dashed")
+    return figure
+
+
+def heat_maps(table: pd.DataFrame, title: str) -> Figure:
+    """Mean accuracy by learning rate and batch size, with its 95% interval; a row a sparsity, a panel a network and one
+    for the published values. A row shares one scale of colours, which means 25 points below its best don't stretch.
+
+    ``table``: tables.accuracy_table by model, sparsity, batch_size and learning_rate.
+    """
+    levels, models = list(dict.fromkeys(table["sparsity"])), list(dict.fromkeys(table["model"]))
+    quoted = table["published"].notna().any()
+    figure, panels = plt.subplots(
+        len(levels), len(models) + quoted, figsize=(3.6 * (len(models) + quoted), 2.9 * len(levels)), squeeze=False
+    )
+    for level, line in zip(levels, panels, strict=True):
+        here = table[table["sparsity"] == level]
+        values = pd.concat([here["accuracy_mean"], here["published"]]).dropna()
+        top = values.max() if len(values) else 1
+        least = values[values > top - 25].min() if len(values) else 0
+        shown = [(model, "accuracy_mean", here[here["model"] == model]) for model in models]
+        if quoted:
+            shown.append((f"{models[0]}, published", "published", here[here["model"] == models[0]]))
+        for panel, (name, column, cells) in zip(line, shown, strict=True):
+            means, halves = (
+                cells.pivot(index="learning_rate", columns="batch_size", values=wanted).sort_index(ascending=False)
+                for wanted in (column, "accuracy_ci95")
+            )
+            panel.imshow(means, cmap="cividis", vmin=least, vmax=max(top, least + 0.1), aspect="auto")
+            panel.grid(False)
+            panel.set_xticks(range(means.shape[1]), means.columns)
+            panel.set_yticks(range(means.shape[0]), [f"{rate:g}" for rate in means.index])
+            panel.set(title=f"{name}, {level:.0%} missing", xlabel="batch size", ylabel="learning rate")
+            for (y, x), mean in np.ndenumerate(means.to_numpy()):
+                half = halves.iloc[y, x]
+                interval = f"\n± {half:.2f}" if column == "accuracy_mean" and half == half else ""
+                text = f"{mean:.2f}{interval}" if mean == mean else "missing"
+                dark = mean < (least + top) / 2
+                panel.text(x, y, text, ha="center", va="center", fontsize=9, color="white" if dark else "black")
+    figure.suptitle(title)
     return figure
 
 
@@ -170,6 +224,13 @@ def accuracy_by_class(counts: pd.DataFrame, title: str) -> Figure:
     _shared_legend(figure)
     figure.suptitle(title)
     return figure
+
+
+def _draw_curves(panel: Axes, rows: pd.DataFrame) -> None:
+    for (model, _), run in rows.groupby(["model", "seed"], sort=False):
+        look = {"color": COLOURS[model], "marker": ".", "ms": 3}  # a run of one epoch is a dot
+        panel.plot(run["epoch"], run["test_accuracy"], lw=1, label=model, **look)
+        panel.plot(run["epoch"], run["train_accuracy"], lw=0.8, ls="--", alpha=0.6, **look)
 
 
 def _shared_legend(figure: Figure) -> None:

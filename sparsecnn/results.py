@@ -39,7 +39,7 @@ __all__ = [
 
 KINDS = {field.name: field.type for field in fields(Experiment)}
 # Columns that came later, and what they are in rows from before.
-LATER = {"split": "own", "test_correct": None}
+LATER = {"split": "own", "optimiser": "Adam", "test_correct": None}
 SETTINGS = list(KINDS)
 # Loss per image; accuracies in percent. Training loss and accuracy are running means over the epoch. The correctly
 # classified test images are a number a class, with blanks between.

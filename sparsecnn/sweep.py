@@ -20,16 +20,16 @@ from . import results
 from .datasets import DataError, load, split
 from .engines import Cluster, Here, Processes, visible_gpus
 from .experiment import (
+    PROTOCOLS,
     Experiment,
     SettingError,
     check_choice,
     check_experiment,
     check_range,
     check_type,
-    grid,
-    rescaled_starts,
 )
 from .models import LAYERS
+from .studies import STUDIES, studies_of
 from .training import DEVICES, TrainingError, choose_device
 
 if TYPE_CHECKING:
@@ -192,21 +192,24 @@ def main() -> None:
     """Fills the store: ``python -m sparsecnn.sweep --help``."""
     ask = argparse.ArgumentParser(prog="python -m sparsecnn.sweep", description=main.__doc__.split(":")[0])
     ask.add_argument("--dataset", help="mnist or caltech101; both by default")
+    ask.add_argument("--study", help=f"{', '.join(STUDIES)}; all by default")
     ask.add_argument("--protocol", help="as_reported, as_run or controlled; all three by default")
-    ask.add_argument("--sparsity", type=float, help="one fraction of pixels missing; all by default")
-    ask.add_argument("--seeds", type=int, help="number of seeds; by default what each protocol is recorded with")
+    ask.add_argument("--sparsity", type=float, help="one fraction of pixels missing; each study's own by default")
+    ask.add_argument("--seeds", type=int, help="number of seeds; by default what each study is recorded with")
     ask.add_argument("--device", default="auto", help="auto (the default), cpu or cuda")
     ask.add_argument("--workers", type=int, help="runs side by side; by default one a core, or one a GPU")
     ask.add_argument("--minutes", type=float, help="stop cleanly within so many minutes")
-    asked = vars(ask.parse_args())
-    how = {name: asked.pop(name) for name in ("device", "workers", "minutes")}
-    chosen = asked.pop("dataset")
+    asked = ask.parse_args()
+    for name, allowed in (("study", STUDIES), ("protocol", PROTOCOLS)):
+        if getattr(asked, name) is not None:
+            check_choice(name, getattr(asked, name), allowed)
     experiments = []
-    for dataset in ("mnist", "caltech101") if chosen is None else (chosen,):
-        experiments += grid(dataset, **asked)
-        if dataset == "mnist" and asked["protocol"] in (None, "controlled"):
-            experiments += rescaled_starts(dataset, asked["sparsity"], asked["seeds"])
-    sweep(experiments, **how)
+    for dataset in ("mnist", "caltech101") if asked.dataset is None else (asked.dataset,):
+        for study, runs in studies_of(dataset, asked.sparsity, asked.seeds).items():
+            if asked.study in (None, study):
+                experiments += [run for run in runs if asked.protocol in (None, run.protocol)]
+    # A run may serve several studies.
+    sweep(list(dict.fromkeys(experiments)), device=asked.device, workers=asked.workers, minutes=asked.minutes)
 
 
 if __name__ == "__main__":  # make full

@@ -1,6 +1,8 @@
 """Rows of the store to the report's tables: one number a run, means with 95% intervals, the published numbers."""
 
 import re
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -24,6 +26,7 @@ __all__ = [
     "selected",
     "update_readme",
     "wide",
+    "wide_by_setting",
 ]
 
 # At or below this a run has collapsed. Who always answers with the most frequent class has 11.35% on MNIST, 10% on the
@@ -97,25 +100,31 @@ def ci95(values: pd.Series) -> float:
 
 
 def accuracy_table(
-    experiments: list[Experiment], rows: pd.DataFrame, reference: pd.DataFrame, rule: str | None = None
+    experiments: list[Experiment],
+    rows: pd.DataFrame,
+    reference: pd.DataFrame,
+    rule: str | None = None,
+    key: Sequence[str] = ("protocol", "model", "sparsity"),
 ) -> pd.DataFrame:
     """Test accuracy over seeds; a line for each protocol, model and sparsity among ``experiments``, run or not.
 
     Args:
         rows: those of the store for ``experiments``.
-        reference: the published numbers, columns model, sparsity, accuracy.
+        reference: the published numbers: accuracy, and columns of ``key`` that say of what.
         rule: as for :func:`selected`.
+        key: the settings that tell lines apart, if others than these three.
 
     Returns:
-        Columns protocol, model, sparsity, n_seeds, accuracy_mean, accuracy_ci95 (half width), published; accuracies in
+        Columns of ``key``, n_seeds, accuracy_mean, accuracy_ci95 (half width), published; accuracies in
         percent, NaN where there is none.
     """
-    key = ["protocol", "model", "sparsity"]
-    lines = pd.DataFrame(list(dict.fromkeys((e.protocol, e.model, e.sparsity) for e in experiments)), columns=key)
+    key = list(key)
+    lines = pd.DataFrame([asdict(run) for run in experiments], columns=key).drop_duplicates()
     accuracies = selected(rows, rule).groupby(key)["test_accuracy"]
     measured = accuracies.agg(n_seeds="count", accuracy_mean="mean", accuracy_ci95=ci95).reset_index()
     table = lines.merge(measured, how="left", on=key)
-    table = table.merge(reference.rename(columns={"accuracy": "published"}), how="left", on=["model", "sparsity"])
+    known = [name for name in key if name in reference]
+    table = table.merge(reference.rename(columns={"accuracy": "published"}), how="left", on=known)
     return table.assign(n_seeds=table["n_seeds"].fillna(0).astype(int)).round({"accuracy_mean": 3, "accuracy_ci95": 3})
 
 
@@ -124,26 +133,47 @@ def wide(table: pd.DataFrame, protocol: str) -> pd.DataFrame:
     here = table[table["protocol"] == protocol]
     lines = {}
     for model, line in here.groupby("model", sort=False):
-        lines[model] = [
-            "missing" if n == 0 else f"{mean:.2f}" + (f" ± {half:.2f}" if half == half else "")
-            for n, mean, half in zip(line["n_seeds"], line["accuracy_mean"], line["accuracy_ci95"], strict=True)
-        ]
+        lines[model] = _with_interval(line)
         if line["published"].notna().any():
             lines[f"{model}, published"] = [f"{value:.2f}" if value == value else "" for value in line["published"]]
     levels = [f"{sparsity:.0%}" for sparsity in dict.fromkeys(here["sparsity"])]
     return pd.DataFrame.from_dict(lines, orient="index", columns=levels).rename_axis(columns="missing pixels")
 
 
-def paired_difference(rows: pd.DataFrame, model: str, baseline: str, rule: str | None = None) -> pd.DataFrame:
-    """Test accuracy of ``model`` less that of ``baseline``, by protocol and sparsity, paired by seed.
+def _with_interval(line: pd.DataFrame) -> list[str]:
+    return [
+        "missing" if n == 0 else f"{mean:.2f}" + (f" ± {half:.2f}" if half == half else "")
+        for n, mean, half in zip(line["n_seeds"], line["accuracy_mean"], line["accuracy_ci95"], strict=True)
+    ]
+
+
+def wide_by_setting(table: pd.DataFrame, sparsity: float) -> pd.DataFrame:
+    """Table 5 or 6 at one sparsity: a line a learning rate, a column a batch size, for each model and the published."""
+    here = table[table["sparsity"] == sparsity]
+    parts = {model: line.assign(text=_with_interval(line)) for model, line in here.groupby("model", sort=False)}
+    quoted = here[here["published"].notna()]
+    if len(quoted):
+        parts[f"{quoted['model'].iloc[0]}, published"] = quoted.assign(text=quoted["published"].map("{:.2f}".format))
+    blocks = [part.pivot(index="learning_rate", columns="batch_size", values="text") for part in parts.values()]
+    return pd.concat(blocks, axis=1, keys=parts).sort_index(ascending=False)
+
+
+def paired_difference(
+    rows: pd.DataFrame,
+    model: str,
+    baseline: str,
+    rule: str | None = None,
+    key: Sequence[str] = ("protocol", "sparsity"),
+) -> pd.DataFrame:
+    """Test accuracy of ``model`` less that of ``baseline``, by protocol and sparsity (or ``key``), paired by seed.
 
     Runs of one seed see the same masks and the same order of images, so the pairs' spread is what counts.
 
     Returns:
-        Columns protocol, sparsity, n_seeds, difference (mean, in points of percent), ci95 (half width), holds: "more",
+        Columns of ``key``, n_seeds, difference (mean, in points of percent), ci95 (half width), holds: "more",
         "less" or "" where the interval contains 0 or there is none.
     """
-    key = ["protocol", "sparsity"]
+    key = list(key)
     runs = selected(rows, rule).pivot(index=[*key, "seed"], columns="model", values="test_accuracy")
     if not {model, baseline} <= set(runs.columns):
         return pd.DataFrame(columns=[*key, "n_seeds", "difference", "ci95", "holds"])

@@ -149,7 +149,7 @@ def _train(
         network.load_state_dict(initial_network(experiment).state_dict())
     else:
         network = compute = initial_network(experiment).to(device, memory_format=torch.channels_last)
-    optimiser = torch.optim.Adam(
+    optimiser = getattr(torch.optim, experiment.optimiser)(
         network.parameters(), lr=experiment.learning_rate, weight_decay=experiment.weight_decay, fused=True
     )
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

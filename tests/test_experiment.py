@@ -11,7 +11,6 @@ from sparsecnn.experiment import (
     SettingError,
     experiment,
     grid,
-    rescaled_starts,
     selection,
 )
 
@@ -43,16 +42,6 @@ def test_the_grid_is_table_3():
     assert sorted({run.sparsity for run in as_reported}) == sorted(SPARSITIES[1:])
     assert len(grid(protocol="controlled", seeds=2)) == 2 * 3 * 12
     assert len(set(grid())) == len(grid())
-
-
-def test_rescaled_starts_are_controlled_runs_but_for_the_first_weights():
-    runs = rescaled_starts()
-    assert len(runs) == 18 and not set(runs) & set(grid())
-    assert {dataclasses.replace(run, architecture="mnist") for run in runs} <= set(grid())
-    (one,) = rescaled_starts("digits", 0.33, 1, epochs=1)
-    assert (one.dataset, one.sparsity, one.epochs) == ("digits", 0.33, 1)
-    with pytest.raises(SettingError, match="dataset='shapes'"):
-        rescaled_starts("shapes")
 
 
 def test_caltechs_protocols_are_table_2_section_7_and_the_fair_one():

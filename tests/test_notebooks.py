@@ -1,26 +1,122 @@
-"""A notebook that trains, as papermill runs it; nbval runs them all as they stand."""
+"""Notebooks that train, and notebooks over a full store, as papermill runs them; nbval runs them all as they stand."""
 
+import functools
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
 import papermill
+import pytest
 
 from sparsecnn import results
-from sparsecnn.datasets import REPOSITORY
+from sparsecnn.datasets import REPOSITORY, load, split
+from sparsecnn.experiment import Experiment
+from sparsecnn.studies import studies_of
 
 
-def test_the_caltech_notebook_trains_and_shows_what_it_is_asked_for(monkeypatch, tmp_path):
-    monkeypatch.setenv("SPARSECNN_OUTPUT", str(tmp_path))
-    asked = {"dataset": "shapes", "protocol": "as_reported", "sparsity": 0.3, "seeds": 1}
-    quick = {"epochs": 1, "batch_size": 16, "train_images": 32, "device": "cpu"}
+def execute(name: str, folder: Path, **asked) -> dict[str, list]:
+    """The outputs of each cell."""
     executed = papermill.execute_notebook(
-        REPOSITORY / "notebooks/03_caltech.ipynb",
-        tmp_path / "out.ipynb",
-        asked | quick,
+        REPOSITORY / f"notebooks/{name}.ipynb",
+        folder / "out.ipynb",
+        asked,
         cwd=REPOSITORY / "notebooks",
         progress_bar=False,
     )
-    outputs = {cell.id: cell.get("outputs", []) for cell in executed.cells}
-    assert "shapes (drawn, standing in for Caltech-101): 2 of 2 runs" in outputs["scope"][0]["text"]
+    return {cell.id: cell.get("outputs", []) for cell in executed.cells}
+
+
+def has_figure(outputs: list) -> bool:
+    return any("image/png" in output.get("data", {}) for output in outputs)
+
+
+def text_of(outputs: list) -> str:
+    return "".join(output.get("text", output.get("data", {}).get("text/plain", "")) for output in outputs)
+
+
+@pytest.fixture
+def output(monkeypatch, tmp_path) -> Path:
+    monkeypatch.setenv("SPARSECNN_OUTPUT", str(tmp_path))
+    return tmp_path
+
+
+@functools.cache
+def count_test_images(dataset: str, validation: int, kind: str) -> int:
+    return len(split(load(dataset, pixels=False), validation, kind)[2])
+
+
+def invented(run: Experiment, rng: np.random.Generator) -> pd.DataFrame:
+    """Rows as a run of that kind gives, with made-up accuracies."""
+    images = count_test_images(run.dataset, run.validation, run.split)
+    epochs = np.arange(1, run.epochs + 1)
+    accuracy = 60 - 30 / epochs + rng.normal(0, 2, run.epochs) - 20 * (rng.random(run.epochs) < 0.05)
+    hits = np.round(images * accuracy / 100).astype(int)
+    classes = 10 if run.dataset == "mnist" else 101
+    return pd.DataFrame({name: getattr(run, name) for name in results.SETTINGS} | {
+        "epoch": epochs, "train_loss": 1 / epochs, "train_accuracy": 70.0, "validation_accuracy": accuracy.round(4),
+        "test_accuracy": accuracy.round(4), "test_correct": [" ".join([str(n // classes)] * classes) for n in hits],
+        "device": "invented", "torch": "2", "precision": "float32", "seconds": 1.0, "commit": "",
+    })[results.COLUMNS]  # fmt: skip
+
+
+@pytest.fixture
+def full_store(output) -> Path:
+    """Every run of every study, invented."""
+    rng = np.random.default_rng(0)
+    rows = pd.concat([
+        invented(run, rng)
+        for dataset in ("mnist", "caltech101")
+        for run in dict.fromkeys(itertools.chain(*studies_of(dataset).values()))
+    ])  # fmt: skip
+    results.runs_folder().mkdir(parents=True)
+    for (dataset, protocol), part in rows.groupby(["dataset", "protocol"]):
+        part.to_csv(results.runs_folder() / f"{dataset}_{protocol}.csv", index=False)
+    return output
+
+
+def test_the_caltech_notebook_trains_and_shows_what_it_is_asked_for(output):
+    outputs = execute(
+        "03_caltech", output, dataset="shapes", protocol="as_reported", sparsity=0.3, seeds=1, epochs=1, batch_size=16,
+        train_images=32, device="cpu",
+    )  # fmt: skip
+    assert "shapes (drawn, standing in for Caltech-101): 2 of 2 runs" in text_of(outputs["scope"])
     for figure in ("accuracy-figure", "curves", "classes", "pictures"):
-        assert any("image/png" in output.get("data", {}) for output in outputs[figure]), figure
+        assert has_figure(outputs[figure]), figure
     assert set(results.read("shapes", "as_reported")["model"]) == {"SparseConvNet", "ConvNet"}
     # A part of a sweep replaces no table.
-    assert not list((tmp_path / "results").glob("*.csv"))
+    assert not list((output / "results").glob("*.csv"))
+
+
+def test_the_hyperparameter_notebook_trains_the_cells_it_is_asked_for(output):
+    outputs = execute(
+        "04_hyperparameters", output, dataset="digits", sparsity=0.3, learning_rates=[0.002], batch_sizes=[32, 64],
+        seeds=1, epochs=1, device="cpu",
+    )  # fmt: skip
+    assert "digits (scikit-learn's, standing in for MNIST): 4 of 4 runs" in text_of(outputs["scope"])
+    assert has_figure(outputs["heat-maps"])
+    assert set(results.read("digits", "as_reported")["batch_size"]) == {32, 64}
+    assert not list((output / "results").glob("*.csv"))
+
+
+def test_the_hyperparameter_notebook_shows_a_full_store(full_store):
+    outputs = execute("04_hyperparameters", full_store)
+    assert "MNIST: 108 of 108" in text_of(outputs["scope"]) and "Caltech-101: 108 of 108" in text_of(outputs["scope"])
+    for figure in ("heat-maps", "late-caltech"):
+        assert has_figure(outputs[figure]), figure
+    assert "learning rate x batch size" in text_of(outputs["variance"])
+    assert "last batch of 6: 6 of 6 runs" in text_of(outputs["late-caltech"])
+    assert "60 of 60 runs" in text_of(outputs["decay"])
+    written = {path.name for path in (full_store / "results").glob("*.csv")}
+    assert written == {
+        f"table{name}{suffix}.csv" for name in ("5_mnist", "6_caltech101") for suffix in ("", "_convnet")
+    }
+    assert pd.read_csv(full_store / "results/table6_caltech101.csv")["n_seeds"].eq(3).all()
+
+
+def test_the_caltech_notebook_shows_a_full_store(full_store):
+    outputs = execute("03_caltech", full_store)
+    assert "295 of 295 runs" in text_of(outputs["scope"])
+    for figure in ("accuracy-figure", "curves", "classes"):
+        assert has_figure(outputs[figure]), figure
+    assert pd.read_csv(full_store / "results/table4_caltech101.csv")["n_seeds"].eq(5).all()

@@ -7,6 +7,7 @@ import pytest
 from sparsecnn import results, tables
 from sparsecnn.datasets import REPOSITORY, load, split
 from sparsecnn.experiment import experiment, grid
+from sparsecnn.studies import hyperparameters
 
 
 def rows_of(run, test, validation=None, **more) -> pd.DataFrame:
@@ -136,7 +137,7 @@ def test_published_numbers_are_all_there():
     }
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (REPOSITORY / "results").glob("table*.csv")))
+@pytest.mark.parametrize("name", ["table3_mnist", "table4_caltech101"])
 def test_the_committed_table_is_what_the_recorded_runs_give(name, monkeypatch):
     monkeypatch.delenv("SPARSECNN_OUTPUT", raising=False)
     experiments = grid(name.split("_")[1])
@@ -145,6 +146,37 @@ def test_the_committed_table_is_what_the_recorded_runs_give(name, monkeypatch):
     pd.testing.assert_frame_equal(committed, table, check_dtype=False)
     if name == "table3_mnist":
         assert committed["n_seeds"].min() > 0
+
+
+@pytest.mark.parametrize("name", ["table5_mnist", "table6_caltech101"])
+@pytest.mark.parametrize(("model", "suffix"), [("SparseConvNet", ""), ("ConvNet", "_convnet")])
+def test_the_committed_hyperparameter_table_is_what_the_recorded_runs_give(name, model, suffix, monkeypatch):
+    monkeypatch.delenv("SPARSECNN_OUTPUT", raising=False)
+    experiments = [run for run in hyperparameters(name.split("_")[1]) if run.model == model]
+    rows = results.of_experiments(experiments)
+    key = ["sparsity", "batch_size", "learning_rate"]
+    reference = tables.published(name).query("model == @model")
+    table = tables.accuracy_table(experiments, rows, reference, "last", ["model", *key]).drop(columns="model")
+    committed = pd.read_csv(REPOSITORY / f"results/{name}{suffix}.csv")
+    assert list(committed.columns) == [*key, "n_seeds", "accuracy_mean", "accuracy_ci95", "published"]
+    pd.testing.assert_frame_equal(committed, table.reset_index(drop=True), check_dtype=False)
+
+
+def test_a_setting_table_reads_like_the_published_one():
+    runs = {
+        experiment("mnist", "as_reported", "SparseConvNet", 0.1, seed, learning_rate=rate): ([80.0 + seed],)
+        for seed in range(2)
+        for rate in (5e-3, 1e-2)
+    }
+    experiments, rows = collect(runs)
+    experiments.append(experiment("mnist", "as_reported", "ConvNet", 0.1))
+    key = ("model", "sparsity", "batch_size", "learning_rate")
+    table = tables.accuracy_table(experiments, rows, tables.published("table5_mnist"), "last", key)
+    wide = tables.wide_by_setting(table, 0.1)
+    assert wide.index.tolist() == [1e-2, 5e-3]
+    assert wide[("SparseConvNet", 64)].tolist() == ["80.50 ± 6.35", "80.50 ± 6.35"]
+    assert wide.loc[5e-3, ("ConvNet", 64)] == "missing"
+    assert wide[("SparseConvNet, published", 64)].tolist() == ["97.25", "97.38"]
 
 
 def test_the_readmes_tables_are_those_of_the_results(tmp_path):

@@ -1,0 +1,83 @@
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sparsecnn.analysis import late_drops, variance_explained
+from sparsecnn.experiment import experiment
+
+
+def runs_of(effect, noise: float = 0.0, number: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(number)
+    cells = itertools.product((1e-2, 5e-3, 1e-3), (64, 128, 256), range(3))
+    return pd.DataFrame(
+        [
+            {"learning_rate": rate, "batch_size": size, "seed": seed,
+             "test_accuracy": 90 + effect(rate, size, seed) + rng.normal(0, noise)}
+            for rate, size, seed in cells
+        ]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("source", "effect"),
+    [
+        ("learning rate", lambda rate, size, seed: 300 * rate),
+        ("batch size", lambda rate, size, seed: size / 100),
+        ("seed", lambda rate, size, seed: seed),
+        ("learning rate x batch size", lambda rate, size, seed: 3 * (rate == 1e-2 and size == 64)),
+    ],
+)
+def test_variance_goes_to_the_source_it_comes_from(source, effect):
+    table = variance_explained(runs_of(effect, noise=0.2))
+    assert table["share"].sum() == pytest.approx(100)
+    line = table.loc[source]
+    assert line["low"] > 30 and line["low"] < line["partial"] and line["high"] < 100 and line["p"] < 0.001
+    others = table.drop([source, "the rest"])
+    if source != "learning rate x batch size":  # which has part of it in its two factors
+        assert others["share"].max() < 10 and others["low"].max() < 20
+
+
+def test_noise_alone_is_taken_for_an_effect_in_few_of_many_studies():
+    studies = [variance_explained(runs_of(lambda *_: 0, 1, number)).drop("the rest") for number in range(50)]
+    # An interval that covers 95% lies wholly above nothing in 2.5%.
+    assert 0 < (pd.concat(studies)["low"] > 0).mean() < 0.07
+
+
+def test_shares_are_sums_of_squares_by_hand():
+    runs = runs_of(lambda rate, size, seed: 200 * rate + seed, noise=0.5)
+    accuracy = runs["test_accuracy"]
+    means = runs.groupby("learning_rate")["test_accuracy"].transform("mean")
+    by_hand = ((means - accuracy.mean()) ** 2).sum() / ((accuracy - accuracy.mean()) ** 2).sum()
+    assert variance_explained(runs).loc["learning rate", "share"] == pytest.approx(100 * by_hand)
+
+
+@pytest.mark.parametrize("columns", ["learning_rate", "batch_size", "seed"])
+def test_too_few_runs_give_no_analysis(columns):
+    runs = runs_of(lambda *_: 0, noise=1)
+    assert variance_explained(runs[runs[columns] == runs[columns].iloc[0]]).empty
+    assert variance_explained(runs.iloc[:20]).empty
+
+
+def test_a_fall_counts_in_the_second_half_alone():
+    run = experiment("mnist", "as_reported", "ConvNet", 0.1)
+    accuracies = {
+        0: [50, 30, 60, 70, 80, 80, 74, 80, 80, 75],  # early; 6 points at epoch 7; 5 points, not more, at the end
+        1: [50, 60, 70, 80, 90, 80, 90, 90, 90, 80],  # epoch 6 is the first of the second half; the last
+        2: [90] * 10,
+    }
+    rows = pd.concat(
+        pd.DataFrame(
+            {
+                "run": number, "model": run.model, "sparsity": 0.1, "batch_size": 64, "learning_rate": 5e-3,
+                "seed": number, "epochs": 10, "epoch": range(1, 11), "test_accuracy": map(float, values),
+            }
+        )
+        for number, values in accuracies.items()
+    ).sample(frac=1, random_state=0)  # fmt: skip
+    found = late_drops(rows)
+    assert found["drops"].tolist() == [1, 2, 0]
+    assert found["at_last"].tolist() == [False, True, False]
+    assert found["greatest"].tolist() == [6, 10, 0]
+    assert found["epochs_late"].tolist() == [5, 5, 5]

@@ -1,0 +1,121 @@
+import dataclasses
+
+import pytest
+import torch
+
+from sparsecnn.datasets import load, split
+from sparsecnn.experiment import SettingError, experiment, grid
+from sparsecnn.models import build
+from sparsecnn.studies import (
+    PUBLISHED_TRAINING_IMAGES,
+    STUDIES,
+    TRAINING_IMAGES,
+    hyperparameters,
+    late_drop,
+    rescaled_starts,
+    studies_of,
+    weight_decay,
+)
+from sparsecnn.tables import published
+
+
+def test_rescaled_starts_are_controlled_runs_but_for_the_first_weights():
+    runs = rescaled_starts()
+    assert len(runs) == 18 and not set(runs) & set(grid())
+    assert {dataclasses.replace(run, architecture="mnist") for run in runs} <= set(grid())
+    (one,) = rescaled_starts("digits", 0.33, 1, epochs=1)
+    assert (one.dataset, one.sparsity, one.epochs) == ("digits", 0.33, 1)
+    with pytest.raises(SettingError, match="dataset='shapes'"):
+        rescaled_starts("shapes")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name", "decay"), [("mnist", "table5_mnist", 1e-3), ("caltech101", "table6_caltech101", 1e-3)]
+)
+def test_the_hyperparameter_grid_is_the_published_one_for_both_networks_and_three_seeds(dataset, name, decay):
+    runs = hyperparameters(dataset)
+    cells = {(run.sparsity, run.batch_size, run.learning_rate) for run in runs}
+    key = ["sparsity", "batch_size", "learning_rate"]
+    assert cells == set(published(name)[key].itertuples(index=False, name=None))
+    assert len(runs) == len(set(runs)) == 2 * 9 * 2 * 3
+    assert {run.weight_decay for run in runs} == {decay} and {run.mask for run in runs} == {"validity"}
+    # The main table's runs of the setting that both have serve both.
+    assert len(set(runs) & set(grid(dataset))) == 2 * 2 * 3
+
+
+def test_a_part_of_the_hyperparameter_grid():
+    runs = hyperparameters("digits", 0.3, [0.002], [32, 64], seeds=1, epochs=2)
+    assert [(run.model, run.sparsity, run.learning_rate, run.batch_size) for run in runs] == [
+        (model, 0.3, 0.002, size) for size in (32, 64) for model in ("SparseConvNet", "ConvNet")
+    ]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"learning_rates": 0.1}, {"learning_rates": []}, {"learning_rates": [0.0]}, {"learning_rates": ["a"]},
+        {"learning_rates": [0.1, 0.1]}, {"batch_sizes": [0]}, {"batch_sizes": [1.5]}, {"seeds": 0}, {"sparsity": 30},
+    ],
+)  # fmt: skip
+def test_a_wrong_part_is_refused_by_name(asked):
+    (name,) = asked
+    with pytest.raises(SettingError, match=f"^{name.rstrip('s')}.*is not allowed"):
+        hyperparameters("mnist", **asked)
+
+
+def test_each_way_to_a_late_drop_changes_one_thing():
+    ways = late_drop()
+    base = ways.pop("as it is")
+    assert set(base) <= set(hyperparameters("caltech101"))
+    assert {(run.sparsity, run.batch_size, run.learning_rate) for run in base} == {(0.7, 64, 1e-3)}
+    for runs in ways.values():
+        for run, reference in zip(runs, base, strict=True):
+            pairs = zip(dataclasses.astuple(run), dataclasses.astuple(reference), strict=True)
+            assert sum(one != other for one, other in pairs) == 1
+    assert {run.train_images % 64 for run in ways["last batch full"]} == {0}
+    assert {run.train_images % 64 for run in ways["last batch of 6"]} == {6}
+    quick = late_drop("shapes", 0.3, 1, train_images=100, epochs=1)
+    assert {run.train_images for run in quick["as it is"]} == {100}
+    assert {run.train_images for run in quick["last batch full"]} == {64}
+
+
+@pytest.mark.parametrize("dataset", sorted(TRAINING_IMAGES))
+def test_the_numbers_of_training_images_are_those_of_the_splits(dataset):
+    run = late_drop(dataset)["as it is"][0]
+    assert len(split(load(dataset, pixels=False), run.validation, run.split)[0]) == TRAINING_IMAGES[dataset]
+    if dataset == "caltech101":
+        as_run = experiment(dataset, "as_run", "SparseConvNet", 0.7)
+        train = split(load(dataset, pixels=False), as_run.validation, as_run.split)[0]
+        assert len(train) == PUBLISHED_TRAINING_IMAGES
+
+
+def test_slow_batch_norm_statistics_train_alike_and_evaluate_otherwise():
+    networks = []
+    for architecture in ("caltech", "caltech_slow_batch_norm"):
+        torch.manual_seed(0)
+        networks.append(build("ConvNet", architecture))
+    image = torch.rand(2, 3, 224, 224)
+    scores = []
+    for network in networks:
+        torch.manual_seed(1)  # dropout
+        scores.append(network(image))
+    assert torch.equal(*scores)
+    assert not torch.allclose(*(network.eval()(image) for network in networks))
+
+
+def test_weight_decay_is_tried_in_both_forms():
+    runs = weight_decay()
+    assert len(runs) == len(set(runs)) == 3 * 5 * 2 * 2
+    assert {(run.optimiser, run.weight_decay) for run in runs} == {
+        ("Adam", 0.0), ("Adam", 1e-3), ("Adam", 0.3), ("AdamW", 1e-3), ("AdamW", 0.3),
+    }  # fmt: skip
+    assert len(set(runs) & set(grid("caltech101", "controlled"))) == 3 * 2 * 2
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "caltech101", "digits", "shapes"])
+def test_every_study_of_a_data_set_has_its_runs(dataset):
+    runs = studies_of(dataset, sparsity=0.3, seeds=1)
+    assert tuple(runs) == STUDIES
+    only_here = {"rescaled_starts"} if dataset in ("mnist", "digits") else {"late_drop", "weight_decay"}
+    assert {study for study in STUDIES if runs[study]} == {"table", "hyperparameters"} | only_here
+    assert {(run.dataset, run.sparsity, run.seed) for part in runs.values() for run in part} == {(dataset, 0.3, 0)}
