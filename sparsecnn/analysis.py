@@ -1,4 +1,4 @@
-"""What the rows of many runs say together: variance explained, late drops."""
+"""What the rows of many runs say together: variance explained, late drops, train x test matrices."""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +6,10 @@ from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.oneway import confint_noncentrality
 
-__all__ = ["late_drops", "variance_explained"]
+from .experiment import Experiment, levels_of
+from .tables import ci95, selected
+
+__all__ = ["late_drops", "matrix_table", "mismatch", "transfers", "variance_explained"]
 
 
 def variance_explained(runs: pd.DataFrame) -> pd.DataFrame:
@@ -69,3 +72,74 @@ def late_drops(rows: pd.DataFrame, points: float = 5) -> pd.DataFrame:
         ["model", "sparsity", "batch_size", "learning_rate", "seed"]
     ]
     return settings.join(counts).assign(greatest=late["greatest"].max())
+
+
+def transfers(rows: pd.DataFrame) -> pd.DataFrame:
+    """Test accuracy of each run's reported network under each kind of test masks; a line a run and kind.
+
+    Args:
+        rows: those of the store, with the column run. Runs that were tested at their own sparsity alone are left out.
+
+    Returns:
+        Columns model, architecture, trained_at, train_sparsity, seed, test_mask ("random", "square" or "rows"),
+        test_sparsity, accuracy.
+    """
+    runs = selected(rows)
+    runs = runs[runs["transfer"].notna()].rename(columns={"sparsity": "train_sparsity"})
+    key = ["model", "architecture", "trained_at", "train_sparsity", "seed"]
+    lines = []
+    for (_, run), text in zip(runs[key].iterrows(), runs["transfer"], strict=True):
+        elsewhere = [entry.replace("=", ":").split(":") for entry in text.split()]
+        lines += [(*run, mask, float(level), float(accuracy)) for mask, level, accuracy in elsewhere]
+    table = pd.DataFrame(lines, columns=[*key, "test_mask", "test_sparsity", "accuracy"])
+    own = runs[key].assign(test_mask="random", test_sparsity=runs["train_sparsity"], accuracy=runs["test_accuracy"])
+    return pd.concat([table, own], ignore_index=True) if len(table) else table.astype({"accuracy": float})
+
+
+def matrix_table(experiments: list[Experiment], measured: pd.DataFrame) -> pd.DataFrame:
+    """Train x test: mean accuracy of networks trained at one sparsity and tested at each level, run or not.
+
+    Args:
+        experiments: those of studies.matrix.
+        measured: their :func:`transfers`.
+
+    Returns:
+        Columns model, train_sparsity, test_sparsity, n_seeds, accuracy_mean, accuracy_ci95 (half width).
+    """
+    own = [run for run in experiments if run.trained_at == "own sparsity"]
+    key = ["model", "train_sparsity", "test_sparsity"]
+    trained = dict.fromkeys((run.model, run.sparsity) for run in own)
+    levels = levels_of(own[0].dataset)
+    lines = pd.DataFrame([(*line, level) for line in trained for level in levels], columns=key)
+    here = measured[(measured["trained_at"] == "own sparsity") & (measured["test_mask"] == "random")]
+    found = here.groupby(key)["accuracy"].agg(n_seeds="count", accuracy_mean="mean", accuracy_ci95=ci95).reset_index()
+    table = lines.merge(found, how="left", on=key)
+    return table.assign(n_seeds=table["n_seeds"].fillna(0).astype(int)).round({"accuracy_mean": 3, "accuracy_ci95": 3})
+
+
+def mismatch(measured: pd.DataFrame) -> pd.DataFrame:
+    """What it costs to be trained at another sparsity than that of the test: 0 for an invariant network.
+
+    For every pair of levels, the accuracy of the network trained at the test's own level less that of the network
+    trained at the other, both of one seed; the mean over all pairs, in points.
+
+    Args:
+        measured: :func:`transfers`.
+
+    Returns:
+        Index model, seed (of which every pair was measured), columns mismatch, and of its pairs those whose network
+        was trained with fewer pixels missing than in the test (``from_denser``) and with more (``from_sparser``).
+    """
+    here = measured[(measured["trained_at"] == "own sparsity") & (measured["test_mask"] == "random")]
+    levels = here["train_sparsity"].nunique()
+    lines = {}
+    for run, part in here.groupby(["model", "seed"], sort=False):
+        accuracy = part.pivot(index="train_sparsity", columns="test_sparsity", values="accuracy")
+        accuracy = accuracy.reindex(columns=accuracy.index)
+        if len(accuracy) < levels or len(accuracy) < 2 or accuracy.isna().any(axis=None):
+            continue
+        cost = np.diag(accuracy) - accuracy.to_numpy()
+        denser = np.triu(np.ones_like(cost, dtype=bool), 1)
+        lines[run] = (cost[denser | denser.T].mean(), cost[denser].mean(), cost[denser.T].mean())
+    index = pd.MultiIndex.from_tuples(lines, names=["model", "seed"])
+    return pd.DataFrame(list(lines.values()), index=index, columns=["mismatch", "from_denser", "from_sparser"])

@@ -14,7 +14,9 @@ __all__ = [
     "Experiment",
     "SettingError",
     "experiment",
+    "family_of",
     "grid",
+    "levels_of",
     "selection",
 ]
 
@@ -28,6 +30,7 @@ class SettingError(ValueError):
 
 MODELS = ("SparseConvNet", "ConvNet", "ConvNet + mask")
 MASKS = ("validity", "brighter than the mean")
+LEVELS = ("own sparsity", "every sparsity")
 OPTIMISERS = ("Adam", "AdamW")
 SPLITS = ("own", "stratified", "99 classes, stratified", "99 classes, unstratified")
 # The second of each pair stands in where the first can't be had.
@@ -62,6 +65,10 @@ class Experiment:
     split           how test images are set apart: "own" (the data set's own), "stratified" (20%, by class),
                     or the published notebooks' two ways on Caltech-101, see datasets.split
     optimiser       "Adam", which adds weight decay to the gradient as an L2 term, or "AdamW", which decouples it
+    trained_at      the sparsity of training and validation images: "own sparsity", or "every sparsity", each image at
+                    one of its data set's levels, drawn at random; the test images after each epoch are at its own
+    tested_at       "every sparsity" also tests the network of the reported epoch at every level of its data set, and
+                    under masks with structure, see evaluation.CONDITIONS; "own sparsity" does not
     """
 
     dataset: str
@@ -79,6 +86,8 @@ class Experiment:
     train_images: int = 0
     split: str = "own"
     optimiser: str = "Adam"
+    trained_at: str = "own sparsity"
+    tested_at: str = "own sparsity"
 
     def __post_init__(self):
         for field in fields(self):
@@ -88,6 +97,8 @@ class Experiment:
         check_choice("model", self.model, MODELS)
         check_choice("mask", self.mask, MASKS)
         check_choice("split", self.split, SPLITS)
+        check_choice("trained_at", self.trained_at, LEVELS)
+        check_choice("tested_at", self.tested_at, LEVELS)
         check_choice("optimiser", self.optimiser, OPTIMISERS)
         check_fraction("sparsity", self.sparsity)
         check_range("learning_rate", self.learning_rate, above=0)
@@ -167,6 +178,11 @@ def family_of(dataset: str) -> str:
     return MNIST[0] if dataset in MNIST else CALTECH[0]
 
 
+def levels_of(dataset: str) -> tuple[float, ...]:
+    """The sparsities of a data set's table, and 0."""
+    return SPARSITIES if dataset in MNIST else CALTECH_SPARSITIES
+
+
 def grid(
     dataset: str = "mnist",
     protocol: str | None = None,
@@ -188,7 +204,7 @@ def grid(
     if sparsity is not None:
         check_fraction("sparsity", sparsity)
     recorded = SEEDS[family_of(dataset)]
-    all_levels = SPARSITIES if dataset in MNIST else CALTECH_SPARSITIES
+    all_levels = levels_of(dataset)
     runs = []
     for seed in range(max(recorded.values()) if seeds is None else seeds):
         for name in PROTOCOLS if protocol is None else (protocol,):

@@ -1,20 +1,24 @@
 """A data set's images to what a network takes: batches with pixels missing, on its device, and their random numbers."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import torch
 from torch import Generator, Tensor
 
 from .datasets import Images
-from .experiment import CALTECH, Experiment
+from .experiment import CALTECH, Experiment, levels_of
 from .masks import bernoulli_mask, exact_count_mask, pack, seed_from, unpack
 
-__all__ = ["Feed", "FixedMaskFeed", "feed_of", "generator_of", "seed_of"]
+__all__ = ["Feed", "FixedMaskFeed", "Scheme", "draw_packed", "feed_of", "generator_of", "random_scheme", "seed_of"]
 
 PART = 256  # images whose fixed masks come from one generator
 # What a seed's random numbers are for; each purpose has a stream of its own.
-WEIGHTS, ORDER, TRAIN_MASKS, VALIDATION_MASKS, TEST_MASKS, FIXED_MASKS, DROPOUT = range(7)
+WEIGHTS, ORDER, TRAIN_MASKS, VALIDATION_MASKS, TEST_MASKS, FIXED_MASKS, DROPOUT, CONDITION_MASKS, MIXED_MASKS = range(9)
+
+# Masks of a given count, height and width by a generator.
+Scheme = Callable[[int, int, int, Generator], Tensor]
 
 
 def seed_of(experiment: Experiment, *stream: int) -> int:
@@ -26,9 +30,44 @@ def generator_of(experiment: Experiment, *stream: int) -> Generator:
     return torch.Generator().manual_seed(seed_of(experiment, *stream))
 
 
+def random_scheme(dataset: str, sparsity: float) -> Scheme:
+    """The report's masks: an exact number of missing pixels on MNIST, each missing by chance on Caltech-101."""
+    draw = bernoulli_mask if dataset in CALTECH else exact_count_mask
+    return lambda count, height, width, generator: draw(count, height, width, sparsity, generator)
+
+
+def mixed_scheme(dataset: str) -> Scheme:
+    """As :func:`random_scheme`, each mask at one of the data set's levels, drawn with equal chances."""
+    draw = bernoulli_mask if dataset in CALTECH else exact_count_mask
+    levels = torch.tensor(levels_of(dataset), dtype=torch.float64)
+
+    def scheme(count: int, height: int, width: int, generator: Generator) -> Tensor:
+        sparsity = levels[torch.randint(len(levels), (count,), generator=generator)]
+        return draw(count, height, width, sparsity, generator)
+
+    return scheme
+
+
 def feed_of(experiment: Experiment, data: Images, device: torch.device) -> "Feed":
     """The way in which the report feeds that data set."""
     return (FixedMaskFeed if experiment.dataset in CALTECH else Feed)(data, experiment, device)
+
+
+def draw_packed(
+    scheme: Scheme, count: int, size: tuple[int, int], generator_of_part: Callable[[int], Generator]
+) -> Tensor:
+    """``count`` masks as masks.pack has them, drawn side by side in parts of 256 that have a generator each."""
+    height, width = size
+    # A bit a pixel, or those of Caltech-101 would take as much memory as a third of its images.
+    masks = torch.empty(count, 1, height, -(-width // 8), dtype=torch.uint8)
+
+    def draw(part: int) -> None:
+        here = masks[PART * part : PART * (part + 1)]
+        here.copy_(pack(scheme(len(here), height, width, generator_of_part(part))))
+
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(draw, range(-(-count // PART))))
+    return masks
 
 
 class Feed:
@@ -42,23 +81,39 @@ class Feed:
         self.above_black = (data.images / 255 / std).to(device)  # normalised values less that of black
         self.black = (-mean / std).to(device)
         self.labels = data.labels.to(device)
-        self.sparsity = experiment.sparsity
         self.brightness_is_mask = experiment.mask == "brighter than the mean"
-        self.device, self.width = device, data.images.shape[3]
+        self.device, self.size = device, tuple(data.images.shape[2:])
+        own = random_scheme(experiment.dataset, experiment.sparsity)
+        mixed = experiment.trained_at == "every sparsity"
+        self.schemes = {"own": own, "training": mixed_scheme(experiment.dataset) if mixed else own}
 
     def __call__(self, chosen: Tensor, masks: Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Images at the experiment's own sparsity, as :meth:`masked` gives them."""
+        return self.masked(chosen, self.draw("own", masks, chosen))
+
+    def draw(self, use: str, masks: Generator, chosen: Tensor) -> Tensor:
+        """Masks for these images at the experiment's "own" sparsity, or as its "training" images have them."""
+        return self.schemes[use](len(chosen), *self.size, masks)
+
+    def masked(self, chosen: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Normalised images, what the network is told is observed, and labels; N x C x H x W, N x 1 x H x W, N."""
-        mask = exact_count_mask(len(chosen), *self.above_black.shape[2:], self.sparsity, masks).to(self.device)
-        chosen = chosen.to(self.device)
+        chosen, mask = chosen.to(self.device), mask.to(self.device)
         image = self.above_black[chosen] * mask + self.black
         return image, image > 0 if self.brightness_is_mask else mask, self.labels[chosen]
 
-    def ahead(self, batches: Iterable[Tensor], masks: Generator) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Each batch in turn; the next is made ready by a thread while the network works on this one."""
+    def ahead(
+        self, batches: Iterable[Tensor], masks: Callable[[Tensor], Tensor]
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Each batch in turn under the masks that ``masks`` gives for it; the next is made ready by a thread while the
+        network works on this one."""
+
+        def make_ready(chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            return self.masked(chosen, masks(chosen))
+
         with ThreadPoolExecutor(1) as thread:
             ready = None
             for chosen in batches:
-                coming = thread.submit(self, chosen, masks)
+                coming = thread.submit(make_ready, chosen)
                 if ready is not None:
                     yield ready.result()
                 ready = coming
@@ -75,21 +130,20 @@ class FixedMaskFeed(Feed):
     def __init__(self, data: Images, experiment: Experiment, device: torch.device):
         self.mean, self.std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in (data.mean, data.std))
         self.images, self.labels = data.images.to(device), data.labels.to(device)
-        count, (height, width) = len(data.images), data.images.shape[2:]
-        # A bit a pixel, or they would take as much memory as a third of the images.
-        self.masks = torch.empty(count, 1, height, -(-width // 8), dtype=torch.uint8, device=device)
+        self.device, self.size = device, tuple(data.images.shape[2:])
 
-        def draw(part: int) -> None:
-            here = self.masks[PART * part : PART * (part + 1)]
-            generator = generator_of(experiment, FIXED_MASKS, part)
-            here.copy_(pack(bernoulli_mask(len(here), height, width, experiment.sparsity, generator)))
+        def fix(scheme: Scheme, stream: int) -> Tensor:
+            generators = partial(generator_of, experiment, stream)
+            return draw_packed(scheme, len(data.images), self.size, generators).to(device)
 
-        with ThreadPoolExecutor() as threads:
-            list(threads.map(draw, range(-(-count // PART))))
-        self.device, self.width = device, width
+        own = fix(random_scheme(experiment.dataset, experiment.sparsity), FIXED_MASKS)
+        mixed = experiment.trained_at == "every sparsity"
+        self.fixed = {"own": own, "training": fix(mixed_scheme(experiment.dataset), MIXED_MASKS) if mixed else own}
 
-    def __call__(self, chosen: Tensor, _: Generator) -> tuple[Tensor, Tensor, Tensor]:
-        chosen = chosen.to(self.device)
-        mask = unpack(self.masks[chosen], self.width)
+    def draw(self, use: str, _: Generator, chosen: Tensor) -> Tensor:
+        return unpack(self.fixed[use][chosen.to(self.device)], self.size[1])
+
+    def masked(self, chosen: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        chosen, mask = chosen.to(self.device), mask.to(self.device)
         image = (self.images[chosen].float().div_(255).sub_(self.mean).div_(self.std)).mul_(mask)
         return image.contiguous(memory_format=torch.channels_last), mask, self.labels[chosen]

@@ -11,7 +11,7 @@ import io
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -39,11 +39,20 @@ __all__ = [
 
 KINDS = {field.name: field.type for field in fields(Experiment)}
 # Columns that came later, and what they are in rows from before.
-LATER = {"split": "own", "optimiser": "Adam", "test_correct": None}
+LATER = {
+    "split": "own",
+    "optimiser": "Adam",
+    "trained_at": "own sparsity",
+    "tested_at": "own sparsity",
+    "test_correct": None,
+    "transfer": None,
+}
 SETTINGS = list(KINDS)
 # Loss per image; accuracies in percent. Training loss and accuracy are running means over the epoch. The correctly
-# classified test images are a number a class, with blanks between.
-MEASURED = ["epoch", "train_loss", "train_accuracy", "validation_accuracy", "test_accuracy", "test_correct"]
+# classified test images are a number a class, with blanks between. Transfer, in the row of the reported epoch of runs
+# tested at every sparsity, is test accuracy under other masks, kind:sparsity=accuracy with blanks between.
+MEASURED = ["epoch", "train_loss", "train_accuracy", "validation_accuracy", "test_accuracy", "test_correct", "transfer"]
+PATTERNS = {"test_correct": r"\d+( \d+)*", "transfer": r"\w+:[\d.]+=[\d.]+( \w+:[\d.]+=[\d.]+)*"}
 # Seconds and device are the whole run's; commit is that of the package's code.
 PROVENANCE = ["device", "torch", "precision", "seconds", "commit"]
 COLUMNS = SETTINGS + MEASURED + PROVENANCE
@@ -80,13 +89,20 @@ def no_rows() -> pd.DataFrame:
 
 
 def of_experiments(experiments: list[Experiment], rows: pd.DataFrame | None = None) -> pd.DataFrame:
-    """The stored rows (or those of ``rows``) of these experiments, with the column ``run``: the index in the list."""
+    """The stored rows (or those of ``rows``) of these experiments, with the column ``run``: the index in the list.
+
+    A run that was also tested at every sparsity serves for one that was not, where that one is not there itself.
+    """
     if rows is None:
         groups = sorted({(experiment.dataset, experiment.protocol) for experiment in experiments})
         tables = [table for table in (read(*group) for group in groups) if len(table)]
         rows = pd.concat(tables, ignore_index=True) if tables else no_rows()
     position = {experiment: i for i, experiment in enumerate(experiments)}
-    runs = [position.get(experiment, -1) for experiment in _experiments(rows)]
+    of_rows = _experiments(rows)
+    for experiment in position.keys() - set(of_rows):
+        if experiment.tested_at == "own sparsity":
+            position.setdefault(replace(experiment, tested_at="every sparsity"), position[experiment])
+    runs = [position.get(experiment, -1) for experiment in of_rows]
     return rows.assign(run=runs).query("run >= 0").sort_values(["run", "epoch"], ignore_index=True)
 
 
@@ -190,7 +206,7 @@ def _read(path: Path) -> pd.DataFrame:
     try:
         text = path.read_text()
         # Blank lines are kept, so that a row's number gives its line.
-        rows = pd.read_csv(io.StringIO(text), skip_blank_lines=False, dtype={"test_correct": str})
+        rows = pd.read_csv(io.StringIO(text), skip_blank_lines=False, dtype=dict.fromkeys(PATTERNS, str))
     except FileNotFoundError:
         return no_rows()
     except (OSError, ValueError) as error:  # pandas' errors, and those of bytes that are no text, are ValueErrors
@@ -209,9 +225,9 @@ def _read(path: Path) -> pd.DataFrame:
             row = wrong.idxmax()
             raise ResultsError(f"{path}, line {row + 2}: {name}={rows.at[row, name]!s} is not allowed: {REMEDY}")
 
-    counts = rows["test_correct"]
-    refuse(counts.notna() & ~counts.astype(str).str.fullmatch(r"\d+( \d+)*"), "test_correct")
-    for name in [name for name in COLUMNS if name not in ("test_correct", "commit")]:
+    for name, pattern in PATTERNS.items():
+        refuse(rows[name].notna() & ~rows[name].astype(str).str.fullmatch(pattern), name)
+    for name in [name for name in COLUMNS if name not in (*PATTERNS, "commit")]:
         kind = FILLED.get(name, float)
         values = rows[name] if kind is str else pd.to_numeric(rows[name], errors="coerce")
         refuse(values.isna() & (rows[name].notna() | (name in FILLED)), name)

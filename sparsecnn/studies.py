@@ -26,14 +26,18 @@ __all__ = [
     "WEIGHT_DECAYS",
     "hyperparameters",
     "late_drop",
+    "matrix",
     "rescaled_starts",
     "studies_of",
     "weight_decay",
 ]
 
-STUDIES = ("table", "rescaled_starts", "hyperparameters", "late_drop", "weight_decay")
+STUDIES = ("matrix", "table", "rescaled_starts", "hyperparameters", "late_drop", "weight_decay")
 
 RESCALED_SPARSITIES = (0.0, 0.3, 0.5, 0.7, 0.9, 0.95)
+
+# Where networks trained on images of every sparsity are tested after each epoch.
+MIXED_TEST_SPARSITY = 0.5
 
 # Tables 5 and 6.
 LEARNING_RATES = {"mnist": (1e-2, 5e-3, 1e-3), "caltech101": (1e-2, 1e-3, 1e-4)}
@@ -57,6 +61,20 @@ def rescaled_starts(
     runs = grid(dataset, "controlled", sparsity, seeds, architecture="mnist_rescaled", **changes)
     levels = RESCALED_SPARSITIES if sparsity is None else (sparsity,)
     return [run for run in runs if run.model == "SparseConvNet" and run.sparsity in levels]
+
+
+def matrix(
+    dataset: str = "mnist", sparsity: float | None = None, seeds: int | None = None, **changes
+) -> list[Experiment]:
+    """Train x test: the ``controlled`` runs, each tested at every sparsity and under masks with structure, and beside
+    them networks of each kind trained on images of every sparsity; with ``sparsity``, those trained at that one alone.
+    """
+    tested = {"tested_at": "every sparsity"} | changes
+    runs = grid(dataset, "controlled", sparsity, seeds, **tested)
+    if sparsity is None:
+        tested["trained_at"] = "every sparsity"
+        runs += grid(dataset, "controlled", MIXED_TEST_SPARSITY, seeds, **tested)
+    return sorted(runs, key=lambda run: run.seed)
 
 
 def hyperparameters(
@@ -131,10 +149,14 @@ def weight_decay(
 
 
 def studies_of(dataset: str, sparsity: float | None = None, seeds: int | None = None) -> dict[str, list[Experiment]]:
-    """The runs of a data set by the study that they are for, the table first; some serve several studies."""
+    """The runs of a data set by the study that they are for; some serve several studies.
+
+    The matrix comes first, since its runs also serve as the table's ``controlled`` ones, and not the other way round.
+    """
     asked = {"dataset": dataset, "sparsity": sparsity, "seeds": seeds}
     of_mnist, of_caltech = dataset in MNIST, dataset in CALTECH
     runs = (
+        matrix(**asked),
         grid(**asked),
         rescaled_starts(**asked) if of_mnist else [],
         hyperparameters(**asked),

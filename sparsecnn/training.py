@@ -1,23 +1,26 @@
 """One Experiment in, its history out."""
 
 import contextlib
+import copy
 import ctypes
 import functools
 import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor
+from torch import Tensor
 
 from .checkpoints import save_network
 from .datasets import REPOSITORY, Images, load, split
-from .experiment import CALTECH, Experiment, SettingError, check_choice, check_experiment
+from .evaluation import Masks, correct_by_class, transfer
+from .experiment import CALTECH, Experiment, SettingError, check_choice, check_experiment, selection
 from .feeds import (
     DROPOUT,
     ORDER,
@@ -25,7 +28,6 @@ from .feeds import (
     TRAIN_MASKS,
     VALIDATION_MASKS,
     WEIGHTS,
-    Feed,
     feed_of,
     generator_of,
     seed_of,
@@ -35,7 +37,6 @@ from .results import check_writable
 
 __all__ = ["TrainingError", "choose_device", "initial_network", "train"]
 
-EVALUATION_BATCHES = {28: 500, 224: 128}  # by width; as many images as memory holds well
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "float32", "bf16")
 Progress = Callable[[int, float, float], None]
@@ -153,16 +154,17 @@ def _train(
         network.parameters(), lr=experiment.learning_rate, weight_decay=experiment.weight_decay, fused=True
     )
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
-    order, masks = generator_of(experiment, ORDER), generator_of(experiment, TRAIN_MASKS)
     feed = feed_of(experiment, data, device)
+    order = generator_of(experiment, ORDER)
+    training_masks = partial(feed.draw, "training", generator_of(experiment, TRAIN_MASKS))
 
     # What training and evaluation leave free in pieces adds up to gigabytes where images are large; else to have it
     # back costs more time than it is worth.
     release = _release_freed_memory if experiment.dataset in CALTECH else lambda: None
 
-    def correct_by_class(images: Tensor, masks: Generator) -> list[int]:
+    def count(images: Tensor, masks: Masks) -> list[int]:
         release()
-        return _correct_by_class(compute, autocast, feed, images, masks, len(data.classes))
+        return correct_by_class(compute, autocast, feed, images, masks, len(data.classes))
 
     history = []
     for epoch in range(1, experiment.epochs + 1):
@@ -170,7 +172,7 @@ def _train(
         network.train()
         shuffled = train[torch.randperm(len(train), generator=order)].to(device)
         loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
-        for image, mask, label in feed.ahead(shuffled.split(experiment.batch_size), masks):
+        for image, mask, label in feed.ahead(shuffled.split(experiment.batch_size), training_masks):
             with autocast:
                 scores = compute(image, mask)
             loss = F.cross_entropy(scores.float(), label)
@@ -179,19 +181,31 @@ def _train(
             optimiser.step()
             loss_sum += loss.detach() * len(label)
             correct += (scores.argmax(1) == label).sum()
-        validation_masks, test_masks = (generator_of(experiment, use, epoch) for use in (VALIDATION_MASKS, TEST_MASKS))
-        of_test = correct_by_class(test, test_masks)
+        validation_masks = partial(feed.draw, "training", generator_of(experiment, VALIDATION_MASKS, epoch))
+        of_test = count(test, partial(feed.draw, "own", generator_of(experiment, TEST_MASKS, epoch)))
         measured = {
             "epoch": epoch,
             "train_loss": round(float(loss_sum) / len(train), 6),
             "train_accuracy": round(100 * float(correct) / len(train), 4),
-            "validation_accuracy": _percent(correct_by_class(validation, validation_masks), len(validation)),
-            "test_accuracy": _percent(of_test, len(test)),
+            "validation_accuracy": _percent(sum(count(validation, validation_masks)), len(validation)),
+            "test_accuracy": _percent(sum(of_test), len(test)),
             "test_correct": " ".join(map(str, of_test)),
+            "transfer": None,
         }
         history.append(measured)
+        if experiment.tested_at == "every sparsity" and _reported_epoch(experiment, history) == epoch:
+            chosen = copy.deepcopy(network.state_dict())
         if progress:
             progress(epoch, measured["train_loss"], measured["train_accuracy"])
+    if experiment.tested_at == "every sparsity":
+        last = copy.deepcopy(network.state_dict())
+        network.load_state_dict(chosen)
+        hits = transfer(experiment, lambda masks: sum(count(test, masks)), test, feed.size)
+        network.load_state_dict(last)
+        reported = history[_reported_epoch(experiment, history) - 1]
+        reported["transfer"] = " ".join(
+            f"{kind}:{level:g}={_percent(correct, len(test))}" for (kind, level), correct in hits.items()
+        )
     return history, network
 
 
@@ -204,27 +218,18 @@ def _compiled(model: str, architecture: str, device: torch.device) -> tuple[Netw
     return network, torch.compile(network, dynamic=False)
 
 
-@torch.no_grad()
-def _correct_by_class(
-    network: torch.nn.Module, autocast: torch.autocast, feed: Feed, images: Tensor, masks: Generator, classes: int
-) -> list[int]:
-    """How many of the images are classified correctly, a number a class."""
-    network.eval()
-    size = max(1, min(EVALUATION_BATCHES[feed.width], len(images)))
-    filled_up = torch.cat([images, images[:1].expand(-len(images) % size)])
-    correct, left = torch.zeros(classes, dtype=torch.long, device=feed.device), len(images)
-    for image, mask, label in feed.ahead(filled_up.split(size) if len(images) else (), masks):
-        with autocast:
-            scores = network(image, mask)
-        hits = scores.argmax(1) == label
-        correct.scatter_add_(0, label[:left], hits[:left].long())
-        left -= size
-    return correct.tolist()
-
-
-def _percent(correct: list[int], count: int) -> float:
+def _percent(correct: int, count: int) -> float:
     """NaN for no images."""
-    return round(100 * sum(correct) / count, 4) if count else float("nan")
+    return round(100 * correct / count, 4) if count else float("nan")
+
+
+def _reported_epoch(experiment: Experiment, history: list[dict]) -> int:
+    """The number of the epoch that a run of this history reports; the earliest of equals."""
+    rule = selection(experiment.dataset, experiment.protocol)
+    if rule == "last":
+        return len(history)
+    accuracies = [measured[f"{rule}_accuracy"] for measured in history]
+    return 1 + accuracies.index(max(accuracies))
 
 
 @functools.cache

@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sparsecnn.analysis import late_drops, variance_explained
+from sparsecnn.analysis import late_drops, matrix_table, mismatch, transfers, variance_explained
 from sparsecnn.experiment import experiment
+from sparsecnn.results import SETTINGS
+from sparsecnn.studies import matrix
 
 
 def runs_of(effect, noise: float = 0.0, number: int = 0) -> pd.DataFrame:
@@ -81,3 +83,54 @@ def test_a_fall_counts_in_the_second_half_alone():
     assert found["at_last"].tolist() == [False, True, False]
     assert found["greatest"].tolist() == [6, 10, 0]
     assert found["epochs_late"].tolist() == [5, 5, 5]
+
+
+def rows_tested(run, accuracies: dict[float, float], number: int) -> pd.DataFrame:
+    """Two epochs of a run whose second is reported; its network's accuracies at other levels."""
+    text = " ".join(f"random:{level:g}={value}" for level, value in accuracies.items() if level != run.sparsity)
+    own = accuracies[run.sparsity]
+    measured = {"epoch": [1, 2], "validation_accuracy": [50.0, 60.0], "test_accuracy": [99.0, own]}
+    settings = {name: getattr(run, name) for name in SETTINGS}
+    return pd.DataFrame(settings | measured | {"transfer": [None, f"{text} rows:0.3=33.0"], "run": number})
+
+
+def test_a_matrix_has_each_network_at_each_level_and_what_is_missing():
+    run = experiment("mnist", "controlled", "ConvNet", 0.1, epochs=2, tested_at="every sparsity")
+    rows = rows_tested(run, {0.0: 95.0, 0.1: 94.0, 0.2: 93.0}, 0)
+    measured = transfers(rows)
+    assert len(measured) == 4
+    assert measured.query("test_mask == 'rows'")["accuracy"].tolist() == [33.0]
+    assert measured.query("test_mask == 'random' and test_sparsity == 0.1")["accuracy"].tolist() == [94.0]
+    table = matrix_table(matrix("mnist"), measured)
+    assert list(table.columns) == [
+        "model", "train_sparsity", "test_sparsity", "n_seeds", "accuracy_mean", "accuracy_ci95",
+    ]  # fmt: skip
+    assert len(table) == 3 * 12 * 12
+    found = table[table["n_seeds"] > 0].set_index(["model", "train_sparsity", "test_sparsity"])["accuracy_mean"]
+    assert found.to_dict() == {("ConvNet", 0.1, level): value for level, value in ((0.0, 95), (0.1, 94), (0.2, 93))}
+
+
+def test_no_tested_run_gives_an_empty_matrix():
+    rows = rows_tested(experiment("mnist", "controlled", "ConvNet", 0.1, epochs=2), {0.1: 90.0}, 0).assign(
+        transfer=None
+    )
+    assert matrix_table(matrix("mnist"), transfers(rows))["n_seeds"].eq(0).all()
+    assert mismatch(transfers(rows)).empty
+
+
+def test_mismatch_is_what_training_at_another_level_costs():
+    accuracies = {0.1: {0.1: 90.0, 0.5: 60.0}, 0.5: {0.1: 82.0, 0.5: 80.0}}
+    rows, number = [], 0
+    for model, better in (("SparseConvNet", 0.0), ("ConvNet", 10.0)):
+        for level, line in accuracies.items():
+            run = experiment("mnist", "controlled", model, level, epochs=2, tested_at="every sparsity")
+            # Better where trained and tested alike, and so less invariant.
+            raised = {other: value + better * (other == level) for other, value in line.items()}
+            rows.append(rows_tested(run, raised, number))
+            number += 1
+    (only,) = [experiment("mnist", "controlled", "ConvNet", 0.1, 1, epochs=2, tested_at="every sparsity")]
+    rows.append(rows_tested(only, accuracies[0.1], number))  # the rest of this seed is missing
+    found = mismatch(transfers(pd.concat(rows)))
+    assert found.index.tolist() == [("SparseConvNet", 0), ("ConvNet", 0)]
+    assert found["from_denser"].tolist() == [20, 30] and found["from_sparser"].tolist() == [8, 18]
+    assert found["mismatch"].tolist() == [14, 24]

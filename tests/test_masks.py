@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, chisquare
 
 from sparsecnn.experiment import SettingError
-from sparsecnn.masks import bernoulli_mask, exact_count_mask, pack, unpack
+from sparsecnn.masks import bernoulli_mask, exact_count_mask, pack, row_mask, square_mask, unpack
 
 both = pytest.mark.parametrize("draw", [exact_count_mask, bernoulli_mask])
 
@@ -95,3 +95,49 @@ def test_without_a_generator_torchs_own_seed_rules(draw):
 def test_a_sparsity_that_is_no_fraction_is_refused_in_one_line(draw, sparsity):
     with pytest.raises(SettingError, match=rf"^sparsity={re.escape(str(sparsity))} .*$"):
         draw(1, 9, 9, sparsity)
+
+
+def test_each_mask_may_have_a_sparsity_of_its_own():
+    levels = torch.tensor([0.0, 0.3, 1.0, 0.95, 0.0], dtype=torch.float64)
+    exact = exact_count_mask(5, 28, 28, levels, seeded(0))
+    assert (~exact).sum((1, 2, 3)).tolist() == [int(784 * level) for level in levels.tolist()]
+    by_chance = (~bernoulli_mask(5, 100, 100, levels, seeded(0))).double().mean((1, 2, 3))
+    torch.testing.assert_close(by_chance, levels, atol=0.03, rtol=0)
+
+
+@both
+@pytest.mark.parametrize("levels", [[0.1], [0.1, 1.2], [[0.1, 0.2]], [0.1, float("nan")]])
+def test_sparsities_that_do_not_fit_the_masks_are_refused_in_one_line(draw, levels):
+    with pytest.raises(SettingError, match="^sparsity=[^\\n]*2 of them"):
+        draw(2, 9, 9, torch.tensor(levels))
+
+
+@given(st.integers(0, 4), st.integers(1, 30), st.floats(0, 1))
+def test_a_square_mask_misses_one_square(count, size, sparsity):
+    missing = ~square_mask(count, size, size, sparsity)
+    side = round(size * sparsity**0.5)
+    assert missing.shape == (count, 1, size, size)
+    for mask in missing[:, 0]:
+        rows, columns = mask.any(1).nonzero().flatten(), mask.any(0).nonzero().flatten()
+        assert mask.sum() == side**2 and len(rows) == len(columns) == side
+        assert side == 0 or rows[-1] - rows[0] == columns[-1] - columns[0] == side - 1
+
+
+def test_a_square_lies_everywhere_as_often_and_must_fit():
+    corners = (~square_mask(9000, 4, 4, 0.25, seeded(0)))[:, 0].flatten(1).int().argmax(1)
+    assert chisquare(corners.bincount(minlength=16)[[0, 1, 2, 4, 5, 6, 8, 9, 10]]).pvalue > 1e-3
+    with pytest.raises(SettingError, match="square's side=10.*at most 4"):
+        square_mask(1, 4, 50, 0.5)
+
+
+@given(st.integers(0, 4), st.integers(1, 20), st.integers(1, 20), st.floats(0, 1))
+def test_a_row_mask_misses_whole_rows(count, height, width, sparsity):
+    missing = ~row_mask(count, height, width, sparsity)
+    assert missing.shape == (count, 1, height, width)
+    assert torch.equal(missing.any(3), missing.all(3))
+    assert missing.all(3).sum((1, 2)).tolist() == [round(height * sparsity)] * count
+
+
+def test_every_row_is_missing_as_often():
+    times = (~row_mask(6000, 4, 1, 0.5, seeded(0))).sum(0).flatten()
+    assert (times - 3000).abs().max() < 200

@@ -1,10 +1,11 @@
 import dataclasses
+import itertools
 
 import pytest
 import torch
 
 from sparsecnn.datasets import load, split
-from sparsecnn.experiment import SettingError, experiment, grid
+from sparsecnn.experiment import MODELS, SettingError, experiment, grid
 from sparsecnn.models import build
 from sparsecnn.studies import (
     PUBLISHED_TRAINING_IMAGES,
@@ -12,6 +13,7 @@ from sparsecnn.studies import (
     TRAINING_IMAGES,
     hyperparameters,
     late_drop,
+    matrix,
     rescaled_starts,
     studies_of,
     weight_decay,
@@ -103,6 +105,19 @@ def test_slow_batch_norm_statistics_train_alike_and_evaluate_otherwise():
     assert not torch.allclose(*(network.eval()(image) for network in networks))
 
 
+@pytest.mark.parametrize(("dataset", "levels", "seeds"), [("mnist", 12, 3), ("caltech101", 9, 5)])
+def test_the_matrix_is_the_controlled_table_tested_at_more_and_a_network_trained_on_all(dataset, levels, seeds):
+    runs = matrix(dataset)
+    own = [run for run in runs if run.trained_at == "own sparsity"]
+    assert {dataclasses.replace(run, tested_at="own sparsity") for run in own} == set(grid(dataset, "controlled"))
+    assert len(own) == len(set(own)) == 3 * levels * seeds
+    mixed = [run for run in runs if run.trained_at == "every sparsity"]
+    assert {(run.model, run.seed) for run in mixed} == set(itertools.product(MODELS, range(seeds)))
+    assert {run.tested_at for run in runs} == {"every sparsity"}
+    assert [run.seed for run in runs] == sorted(run.seed for run in runs)
+    assert {run.sparsity for run in matrix(dataset, 0.33, seeds=1)} == {0.33}
+
+
 def test_weight_decay_is_tried_in_both_forms():
     runs = weight_decay()
     assert len(runs) == len(set(runs)) == 3 * 5 * 2 * 2
@@ -117,5 +132,5 @@ def test_every_study_of_a_data_set_has_its_runs(dataset):
     runs = studies_of(dataset, sparsity=0.3, seeds=1)
     assert tuple(runs) == STUDIES
     only_here = {"rescaled_starts"} if dataset in ("mnist", "digits") else {"late_drop", "weight_decay"}
-    assert {study for study in STUDIES if runs[study]} == {"table", "hyperparameters"} | only_here
+    assert {study for study in STUDIES if runs[study]} == {"matrix", "table", "hyperparameters"} | only_here
     assert {(run.dataset, run.sparsity, run.seed) for part in runs.values() for run in part} == {(dataset, 0.3, 0)}

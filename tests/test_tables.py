@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -19,6 +20,7 @@ def rows_of(run, test, validation=None, **more) -> pd.DataFrame:
         "validation_accuracy": validation or [math.nan] * epochs,
         "test_accuracy": test,
         "test_correct": None,
+        "transfer": None,
         "device": "cpu, 1 thread", "torch": "2", "precision": "float32", "seconds": 1.0, "commit": "",
     }  # fmt: skip
     return pd.DataFrame({name: getattr(run, name) for name in results.SETTINGS} | measured | more)
@@ -79,6 +81,15 @@ def test_runs_of_two_frames_put_together_stay_apart():
     (_, rows), (_, others) = collect({run: ([70.0, 80.0],)}), collect({run: ([60.0, 90.0],)})
     both = pd.concat([rows, others.assign(run=1)])
     assert tables.selected(both)["test_accuracy"].tolist() == [80.0, 90.0]
+
+
+def test_a_run_tested_at_every_sparsity_serves_where_the_plain_one_is_missing():
+    plain = experiment("mnist", "controlled", "ConvNet", 0.1)
+    more = dataclasses.replace(plain, tested_at="every sparsity")
+    both = pd.concat([rows_of(plain, [70.0] * 10), rows_of(more, [80.0] * 10)])
+    assert results.of_experiments([plain], both)["test_accuracy"].unique().tolist() == [70.0]
+    assert results.of_experiments([plain], both.iloc[10:])["test_accuracy"].unique().tolist() == [80.0]
+    assert results.of_experiments([more], both.iloc[:10]).empty
 
 
 def test_one_runs_epochs_by_each_rule():

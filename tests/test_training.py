@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from sparsecnn.datasets import Images, available, data_root, load
-from sparsecnn.experiment import MODELS, PROTOCOLS, Experiment, SettingError, experiment
+from sparsecnn.experiment import (
+    CALTECH_SPARSITIES,
+    MODELS,
+    PROTOCOLS,
+    SPARSITIES,
+    Experiment,
+    SettingError,
+    experiment,
+)
 from sparsecnn.feeds import Feed, FixedMaskFeed, generator_of
 from sparsecnn.results import COLUMNS
 from sparsecnn.training import choose_device, train
@@ -150,7 +158,66 @@ def test_on_caltech_an_image_keeps_its_mask_and_its_dropped_pixels_take_the_mean
     expected = (photographs.images[chosen] / 255 - mean) / std
     torch.testing.assert_close(image, torch.where(mask, expected, 0))
     another = FixedMaskFeed(photographs, dataclasses.replace(run, seed=1), torch.device("cpu"))
-    assert not torch.equal(another.masks, feed.masks)
+    assert not torch.equal(another.fixed["own"], feed.fixed["own"])
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_reported_network_is_tested_at_every_sparsity_and_under_structure(model):
+    run = tiny("controlled", model, epochs=8, learning_rate=1e-2 if model == "SparseConvNet" else 2e-3)
+    plain = train(run, "cpu")
+    rows = train(dataclasses.replace(run, tested_at="every sparsity"), "cpu")
+    settings = ["tested_at", "transfer", "seconds"]
+    pd.testing.assert_frame_equal(rows.drop(columns=settings), plain.drop(columns=settings))
+    reported = rows["validation_accuracy"].idxmax()
+    assert rows["transfer"].notna().tolist() == [i == reported for i in rows.index] and plain["transfer"].isna().all()
+    found = dict(entry.split("=") for entry in rows["transfer"][reported].split())
+    assert set(found) == {f"random:{level:g}" for level in SPARSITIES if level != 0.3} | {
+        f"{kind}:{level}" for kind in ("square", "rows") for level in (0.3, 0.5)
+    }
+    # Near the level that it was trained at a network does about as well as there, at 95% it does not.
+    assert float(found["random:0.2"]) == pytest.approx(rows["test_accuracy"][reported], abs=10)
+    assert float(found["random:0.95"]) < rows["test_accuracy"][reported] - 10
+
+
+def test_what_is_tested_elsewhere_is_the_network_of_the_reported_epoch():
+    # The best epoch on validation images is the first by far: the rate is so large that training then diverges.
+    run = tiny("controlled", "ConvNet", epochs=3, learning_rate=0.3, tested_at="every sparsity", seed=1)
+    rows = train(run, "cpu")
+    first = train(dataclasses.replace(run, epochs=1), "cpu")
+    assert rows["validation_accuracy"].idxmax() == 0
+    assert rows["transfer"][0] == first["transfer"][0]
+
+
+def test_caltechs_networks_are_tested_at_every_sparsity(photographs):
+    run = experiment(
+        "caltech101", "controlled", "SparseConvNet", 0.3, validation=10, train_images=8, batch_size=8, epochs=1,
+        tested_at="every sparsity", trained_at="every sparsity",
+    )  # fmt: skip
+    (found,) = train(run, "cpu")["transfer"]
+    assert len(found.split()) == len(CALTECH_SPARSITIES) - 1 + 4
+
+
+def test_training_at_every_sparsity_mixes_levels_and_leaves_the_test_at_its_own(data, photographs):
+    run = tiny("controlled", "ConvNet", trained_at="every sparsity")
+    feed = Feed(data, run, torch.device("cpu"))
+    missing = {
+        use: (~feed.draw(use, torch.Generator().manual_seed(0), torch.arange(300))).flatten(1).sum(1).tolist()
+        for use in ("own", "training")
+    }
+    assert set(missing["own"]) == {int(784 * 0.3)}
+    assert set(missing["training"]) == {int(784 * level) for level in SPARSITIES}
+    run = experiment("caltech101", "controlled", "ConvNet", 0.3, trained_at="every sparsity")
+    fixed = FixedMaskFeed(photographs, run, torch.device("cpu"))
+    own, training = (
+        fixed.draw(use, None, torch.arange(100)).float().mean(dim=(1, 2, 3)) for use in ("own", "training")
+    )
+    assert own.min() > 0.68 and own.max() < 0.72
+    assert training.min() < 0.35 and training.max() == 1
+
+
+def test_a_network_learns_from_images_of_every_sparsity():
+    rows = train(tiny("controlled", "ConvNet", epochs=8, learning_rate=2e-3, trained_at="every sparsity"), "cpu")
+    assert rows["test_accuracy"].iloc[-1] > 40
 
 
 def test_all_models_of_a_seed_see_the_same_masks_and_another_seed_sees_others(data):
