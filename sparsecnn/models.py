@@ -62,10 +62,15 @@ class Architecture(NamedTuple):
     layers: tuple
 
 
-def _caltech(dilates: bool = True, batch_norm: BatchNorm = BATCH_NORM) -> Architecture:
-    blocks = [(Conv(16, kernel, dilates), batch_norm, RELU, MaxPool(2)) for kernel in (11, 7, 5, 3)]
-    head = (FLATTEN, Linear(512), RELU, Dropout(0.2), Linear(256), RELU, Linear(101))
-    return Architecture((3, 224, 224), sum(blocks, ()) + head)
+def _caltech(
+    dilates: bool = True, batch_norm: BatchNorm | None = BATCH_NORM, dropout: float = 0.2, hidden: int = 512
+) -> Architecture:
+    """Figure 5, but for what is named."""
+    table = []
+    for kernel in (11, 7, 5, 3):
+        table += [Conv(16, kernel, dilates), batch_norm, RELU, MaxPool(2)]
+    table += [FLATTEN, Linear(hidden), RELU, Dropout(dropout) if dropout else None, Linear(256), RELU, Linear(101)]
+    return Architecture((3, 224, 224), tuple(layer for layer in table if layer is not None))
 
 
 LAYERS = {
@@ -85,6 +90,12 @@ LAYERS = {
     "caltech_pooled_mask": _caltech(dilates=False),
     # Figure 5 with statistics for evaluation that follow a hundred steps, not ten; it trains like Figure 5.
     "caltech_slow_batch_norm": _caltech(batch_norm=BatchNorm(momentum=0.01)),
+    # Figure 5 with one thing out; the report does not say how large its larger first linear layer was.
+    "caltech_no_batch_norm": _caltech(batch_norm=None),
+    "caltech_no_dropout": _caltech(dropout=0),
+    "caltech_no_dropout_wide": _caltech(dropout=0, hidden=2048),
+    # Half-way from the ConvNet below to Figure 5.
+    "caltech_shared_batch_norm": _caltech(batch_norm=BatchNorm(shared=True), dropout=0),
     # The ConvNet of the notebooks behind the report: shallower, and its two batch norms are one.
     "caltech_convnet_as_run": Architecture(
         (3, 224, 224),

@@ -1,7 +1,8 @@
 """The runs of the studies beside Tables 3 and 4: each grid changes the protocols' settings one or two at a time."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from .experiment import (
     CALTECH,
@@ -20,10 +21,14 @@ from .experiment import (
 
 __all__ = [
     "BATCH_SIZES",
+    "BRIDGE_SPARSITIES",
     "LEARNING_RATES",
     "STUDIES",
     "STUDY_SPARSITIES",
     "WEIGHT_DECAYS",
+    "Step",
+    "ablations",
+    "bridge",
     "hyperparameters",
     "late_drop",
     "matrix",
@@ -32,7 +37,7 @@ __all__ = [
     "weight_decay",
 ]
 
-STUDIES = ("matrix", "table", "rescaled_starts", "hyperparameters", "late_drop", "weight_decay")
+STUDIES = ("matrix", "table", "rescaled_starts", "hyperparameters", "bridges", "ablations", "late_drop", "weight_decay")
 
 RESCALED_SPARSITIES = (0.0, 0.3, 0.5, 0.7, 0.9, 0.95)
 
@@ -46,6 +51,9 @@ STUDY_SPARSITIES = {"mnist": (0.1, 0.9), "caltech101": (0.05, 0.7)}
 STUDY_SEEDS = 3
 # The weight decay that the published notebooks ran with, on both data sets; controlled has it on Caltech-101.
 STUDY_PROTOCOL = {"mnist": "as_reported", "caltech101": "controlled"}
+
+# MNIST's are those of Table 5, whose runs some steps share.
+BRIDGE_SPARSITIES = {"mnist": (0.1, 0.9), "caltech101": (0.3,)}
 
 WEIGHT_DECAYS = (("Adam", 0.0), ("Adam", 1e-3), ("Adam", 0.3), ("AdamW", 1e-3), ("AdamW", 0.3))
 TRAINING_IMAGES = {"caltech101": 5552, "shapes": 256}  # of the stratified split
@@ -148,6 +156,86 @@ def weight_decay(
     ]
 
 
+class Step(NamedTuple):
+    """A step of a bridge: the change that leads to it, its runs, and which epoch they report (see tables.selected)."""
+
+    change: str
+    runs: list[Experiment]
+    rule: str
+
+
+def bridge(dataset: str, model: str, sparsity: float, seeds: int | None = None, **changes) -> list[Step]:
+    """From ``as_run`` to ``controlled``, one change after the other, for SparseConvNet or ConvNet.
+
+    ``changes`` apply to every run of every step. Where two protocols name one setting, a step takes the run that a
+    table has.
+    """
+    check_choice("dataset", dataset, MNIST + CALTECH)
+    check_choice("model", model, MODELS[:2])
+    steps = (_mnist_bridge if dataset in MNIST else _caltech_bridge)(model)
+    return [
+        Step(
+            change,
+            [experiment(dataset, protocol, model, sparsity, seed, **settings | changes) for seed in _seeds(seeds)],
+            rule,
+        )
+        for change, protocol, settings, rule in steps
+    ]
+
+
+def _mnist_bridge(model: str) -> Iterator[tuple[str, str, dict, str]]:
+    yield "as_run", "as_run", {}, "last"
+    if model == "SparseConvNet":
+        yield "true validity mask", "as_run", {"mask": "validity"}, "last"
+    else:
+        yield "extra layer out", "as_run", {"architecture": "mnist"}, "last"
+    yield "20 to 10 epochs", "as_reported", {}, "last"
+    yield "learning rate 5e-3 to 1e-3", "as_reported", {"learning_rate": 1e-3}, "last"
+    yield "weight decay 1e-3 to 0", "as_reported", {"learning_rate": 1e-3, "weight_decay": 0.0}, "last"
+    yield "5,000 images held out, epoch chosen on them", "controlled", {}, "validation"
+
+
+def _caltech_bridge(model: str) -> Iterator[tuple[str, str, dict, str]]:
+    yield "as_run", "as_run", {}, "test"
+    if model == "SparseConvNet":
+        yield "mask dilated, then pooled", "as_run", {"architecture": "caltech"}, "test"
+    else:
+        settings = {}
+        for change, setting in (
+            ("learning rate 1e-6 to 1e-3", {"learning_rate": 1e-3}),
+            ("two convolutions to four", {"architecture": "caltech_shared_batch_norm"}),
+            ("a batch norm each", {"architecture": "caltech_no_dropout"}),
+            ("dropout", {"architecture": "caltech"}),
+            ("batch 32 to 128", {"batch_size": 128}),
+        ):
+            settings = settings | setting
+            yield change, "as_run", settings, "test"
+    yield "all classes, stratified split", "controlled", {}, "test"
+    yield "epoch chosen on validation images", "controlled", {}, "validation"
+
+
+def ablations(
+    dataset: str = "caltech101", sparsity: float | None = None, seeds: int | None = None, **changes
+) -> dict[str, list[Experiment]]:
+    """Figure 5's network as ``controlled`` trains it, and without batch norm, without dropout, and without dropout but
+    with a first linear layer four times as wide."""
+    check_choice("dataset", dataset, CALTECH)
+    ways = {
+        "Figure 5": "caltech",
+        "no batch norm": "caltech_no_batch_norm",
+        "no dropout": "caltech_no_dropout",
+        "no dropout, 2,048 wide": "caltech_no_dropout_wide",
+    }
+    level = BRIDGE_SPARSITIES["caltech101"][0] if sparsity is None else sparsity
+    return {
+        way: [
+            experiment(dataset, "controlled", model, level, seed, architecture=architecture, **changes)
+            for seed, model in itertools.product(_seeds(seeds), MODELS[:2])
+        ]
+        for way, architecture in ways.items()
+    }
+
+
 def studies_of(dataset: str, sparsity: float | None = None, seeds: int | None = None) -> dict[str, list[Experiment]]:
     """The runs of a data set by the study that they are for; some serve several studies.
 
@@ -160,6 +248,14 @@ def studies_of(dataset: str, sparsity: float | None = None, seeds: int | None = 
         grid(**asked),
         rescaled_starts(**asked) if of_mnist else [],
         hyperparameters(**asked),
+        [
+            run
+            for level in (BRIDGE_SPARSITIES[family_of(dataset)] if sparsity is None else (sparsity,))
+            for model in MODELS[:2]
+            for step in bridge(dataset, model, level, seeds)
+            for run in step.runs
+        ],
+        list(itertools.chain(*ablations(**asked).values())) if of_caltech else [],
         list(itertools.chain(*late_drop(**asked).values())) if of_caltech else [],
         weight_decay(**asked) if of_caltech else [],
     )

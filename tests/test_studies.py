@@ -7,10 +7,13 @@ import torch
 from sparsecnn.datasets import load, split
 from sparsecnn.experiment import MODELS, SettingError, experiment, grid
 from sparsecnn.models import build
+from sparsecnn.results import SETTINGS
 from sparsecnn.studies import (
     PUBLISHED_TRAINING_IMAGES,
     STUDIES,
     TRAINING_IMAGES,
+    ablations,
+    bridge,
     hyperparameters,
     late_drop,
     matrix,
@@ -131,6 +134,39 @@ def test_weight_decay_is_tried_in_both_forms():
 def test_every_study_of_a_data_set_has_its_runs(dataset):
     runs = studies_of(dataset, sparsity=0.3, seeds=1)
     assert tuple(runs) == STUDIES
-    only_here = {"rescaled_starts"} if dataset in ("mnist", "digits") else {"late_drop", "weight_decay"}
-    assert {study for study in STUDIES if runs[study]} == {"matrix", "table", "hyperparameters"} | only_here
+    only_caltechs = {"ablations", "late_drop", "weight_decay"}
+    only_here = {"rescaled_starts"} if dataset in ("mnist", "digits") else only_caltechs
+    assert {study for study in STUDIES if runs[study]} == {"matrix", "table", "hyperparameters", "bridges"} | only_here
     assert {(run.dataset, run.sparsity, run.seed) for part in runs.values() for run in part} == {(dataset, 0.3, 0)}
+
+
+@pytest.mark.parametrize("model", MODELS[:2])
+@pytest.mark.parametrize(("dataset", "level"), [("mnist", 0.9), ("caltech101", 0.3)])
+def test_a_bridge_leads_from_as_run_to_controlled_one_change_at_a_time(dataset, level, model):
+    steps = bridge(dataset, model, level)
+    assert steps[0].runs == [experiment(dataset, "as_run", model, level, seed) for seed in range(3)]
+    assert steps[-1].runs == [experiment(dataset, "controlled", model, level, seed) for seed in range(3)]
+    for one, other in itertools.pairwise(steps):
+        pairs = [(name, getattr(one.runs[0], name), getattr(other.runs[0], name)) for name in SETTINGS]
+        changed = {name for name, old, new in pairs if old != new} - {"protocol"}
+        together = {"split", "validation"} if dataset == "caltech101" else {"validation"}
+        assert len(changed) == 1 or changed == together or (not changed and one.rule != other.rule), other.change
+
+
+def test_ablations_take_out_one_thing():
+    ways = ablations()
+    assert set(ways["Figure 5"]) <= set(grid("caltech101", "controlled"))
+    layers = {
+        way: [type(layer).__name__ for layer in build("ConvNet", runs[0].architecture).layers]
+        for way, runs in ways.items()
+    }
+    whole = layers["Figure 5"]
+    assert layers["no batch norm"] == [name for name in whole if name != "BatchNorm2d"]
+    assert layers["no dropout"] == layers["no dropout, 2,048 wide"] == [name for name in whole if name != "Dropout"]
+
+
+def test_the_bridges_half_way_house_shares_one_batch_norm_between_four_convolutions():
+    layers = build("ConvNet", "caltech_shared_batch_norm").layers
+    norms = [layer for layer in layers if isinstance(layer, torch.nn.BatchNorm2d)]
+    assert len(norms) == 4 and len(set(norms)) == 1
+    assert sum(isinstance(layer, torch.nn.Conv2d) for layer in layers) == 4
