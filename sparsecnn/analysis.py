@@ -7,9 +7,11 @@ from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.oneway import confint_noncentrality
 
 from .experiment import Experiment, levels_of
-from .tables import ci95, selected
+from .results import of_experiments
+from .studies import Step
+from .tables import ci95, has_collapsed, selected
 
-__all__ = ["late_drops", "matrix_table", "mismatch", "transfers", "variance_explained"]
+__all__ = ["bridge_table", "late_drops", "matrix_table", "mismatch", "transfers", "variance_explained"]
 
 
 def variance_explained(runs: pd.DataFrame) -> pd.DataFrame:
@@ -143,3 +145,24 @@ def mismatch(measured: pd.DataFrame) -> pd.DataFrame:
         lines[run] = (cost[denser | denser.T].mean(), cost[denser].mean(), cost[denser.T].mean())
     index = pd.MultiIndex.from_tuples(lines, names=["model", "seed"])
     return pd.DataFrame(list(lines.values()), index=index, columns=["mismatch", "from_denser", "from_sparser"])
+
+
+def bridge_table(steps: list[Step], rows: pd.DataFrame) -> pd.DataFrame:
+    """What each change of a bridge does to test accuracy.
+
+    Args:
+        steps: those of studies.bridge.
+        rows: those of the store for their runs.
+
+    Returns:
+        Columns change, n_seeds, mean, difference (to the step before, paired by seed), ci95 (its interval's half
+        width), collapsed (how many runs have); NaN where runs are missing.
+    """
+    lines, before = [], pd.Series(dtype=float)
+    for step in steps:
+        runs = selected(of_experiments(step.runs, rows), step.rule).set_index("seed")
+        change = (runs["test_accuracy"] - before).dropna()
+        dead = int(has_collapsed(runs).sum())
+        lines.append((step.change, len(runs), runs["test_accuracy"].mean(), change.mean(), ci95(change), dead))
+        before = runs["test_accuracy"]
+    return pd.DataFrame(lines, columns=["change", "n_seeds", "mean", "difference", "ci95", "collapsed"])

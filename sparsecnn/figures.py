@@ -17,7 +17,6 @@ __all__ = [
     "accuracy_by_class",
     "curves_by_setting",
     "difference_against_sparsity",
-    "heat_maps",
     "learning_curves",
     "save",
     "use_style",
@@ -103,7 +102,7 @@ def accuracy_against_sparsity(table: pd.DataFrame, runs: pd.DataFrame, title: st
         count = f"{most}" if least == most else f"{least} to {most}"
         panel.set(title=f"{protocol} (seeds: {count})", xlabel="missing pixels (%)", ylim=(foot, top))
     panels[0][0].set_ylabel("test accuracy (%)")
-    _shared_legend(figure)
+    shared_legend(figure)
     figure.suptitle(title)
     return figure
 
@@ -122,7 +121,7 @@ def difference_against_sparsity(differences: dict[str, pd.DataFrame], baseline: 
             color=COLOURS[model], marker=MARKERS[model], capsize=2, label=model,
         )  # fmt: skip
     panel.set(xlabel="missing pixels (%)", ylabel=f"points above {baseline}")
-    _shared_legend(figure)
+    shared_legend(figure)
     figure.suptitle(title)
     return figure
 
@@ -146,7 +145,7 @@ def learning_curves(rows: pd.DataFrame, title: str, sparsities: tuple[float, ...
         panel.set_xlabel("epoch")
     for line in panels:
         line[0].set_ylabel("accuracy (%)")
-    _shared_legend(figure)
+    shared_legend(figure)
     figure.suptitle(f"{title}: test accuracy solid, training accuracy dashed")
     return figure
 
@@ -161,47 +160,8 @@ def curves_by_setting(rows: pd.DataFrame, by: str, title: str) -> Figure:
         _draw_curves(panel, rows[rows[by] == setting])
         panel.set(title=setting, xlabel="epoch")
     panels[0, 0].set_ylabel("accuracy (%)")
-    _shared_legend(figure)
+    shared_legend(figure)
     figure.suptitle(f"{title}: test accuracy solid, training accuracy dashed")
-    return figure
-
-
-def heat_maps(table: pd.DataFrame, title: str) -> Figure:
-    """Mean accuracy by learning rate and batch size, with its 95% interval; a row a sparsity, a panel a network and one
-    for the published values. A row shares one scale of colours, which means 25 points below its best don't stretch.
-
-    ``table``: tables.accuracy_table by model, sparsity, batch_size and learning_rate.
-    """
-    levels, models = list(dict.fromkeys(table["sparsity"])), list(dict.fromkeys(table["model"]))
-    quoted = table["published"].notna().any()
-    figure, panels = plt.subplots(
-        len(levels), len(models) + quoted, figsize=(3.6 * (len(models) + quoted), 2.9 * len(levels)), squeeze=False
-    )
-    for level, line in zip(levels, panels, strict=True):
-        here = table[table["sparsity"] == level]
-        values = pd.concat([here["accuracy_mean"], here["published"]]).dropna()
-        top = values.max() if len(values) else 1
-        least = values[values > top - 25].min() if len(values) else 0
-        shown = [(model, "accuracy_mean", here[here["model"] == model]) for model in models]
-        if quoted:
-            shown.append((f"{models[0]}, published", "published", here[here["model"] == models[0]]))
-        for panel, (name, column, cells) in zip(line, shown, strict=True):
-            means, halves = (
-                cells.pivot(index="learning_rate", columns="batch_size", values=wanted).sort_index(ascending=False)
-                for wanted in (column, "accuracy_ci95")
-            )
-            panel.imshow(means, cmap="cividis", vmin=least, vmax=max(top, least + 0.1), aspect="auto")
-            panel.grid(False)
-            panel.set_xticks(range(means.shape[1]), means.columns)
-            panel.set_yticks(range(means.shape[0]), [f"{rate:g}" for rate in means.index])
-            panel.set(title=f"{name}, {level:.0%} missing", xlabel="batch size", ylabel="learning rate")
-            for (y, x), mean in np.ndenumerate(means.to_numpy()):
-                half = halves.iloc[y, x]
-                interval = f"\n± {half:.2f}" if column == "accuracy_mean" and half == half else ""
-                text = f"{mean:.2f}{interval}" if mean == mean else "missing"
-                dark = mean < (least + top) / 2
-                panel.text(x, y, text, ha="center", va="center", fontsize=9, color="white" if dark else "black")
-    figure.suptitle(title)
     return figure
 
 
@@ -221,7 +181,7 @@ def accuracy_by_class(counts: pd.DataFrame, title: str) -> Figure:
             panel.plot(rank, line, color=COLOURS[model], marker=MARKERS[model], ls="", alpha=0.7, label=model)
         panel.set(title=f"{level:.0%} missing", ylabel="test accuracy (%)", ylim=(-3, 103))
     panels[-1, 0].set_xlabel("class, from the hardest to the easiest")
-    _shared_legend(figure)
+    shared_legend(figure)
     figure.suptitle(title)
     return figure
 
@@ -233,7 +193,7 @@ def _draw_curves(panel: Axes, rows: pd.DataFrame) -> None:
         panel.plot(run["epoch"], run["train_accuracy"], lw=0.8, ls="--", alpha=0.6, **look)
 
 
-def _shared_legend(figure: Figure) -> None:
+def shared_legend(figure: Figure) -> None:
     handles = {}
     for panel in figure.axes:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):

@@ -208,15 +208,19 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def update_readme(path: Path = REPOSITORY / "README.md") -> None:
-    """Writes each protocol's part of a table in results/ between the README's markers for it, which are
-    <!-- name of the table, protocol --> and <!-- end -->."""
+    """Writes tables of results/ between the README's markers for them, which end with <!-- end -->: a protocol's part
+    of one at <!-- name of the table, protocol -->, the claims and their verdicts at <!-- claims -->."""
 
     def fill(marker: re.Match) -> str:
         name, protocol = marker.groups()
         table = pd.read_csv(REPOSITORY / f"results/{name}.csv")
-        return f"<!-- {name}, {protocol} -->\n\n{markdown(wide(table, protocol))}\n<!-- end -->"
+        shown = (
+            wide(table, protocol) if protocol else table.set_index("claim")[["verdict"]].rename_axis(columns="claim")
+        )
+        head = marker[0].split(" -->")[0]
+        return f"{head} -->\n\n{markdown(shown)}\n<!-- end -->"
 
-    path.write_text(re.sub(r"<!-- (\w+), (\w+) -->.*?<!-- end -->", fill, path.read_text(), flags=re.DOTALL))
+    path.write_text(re.sub(r"<!-- (\w+)(?:, (\w+))? -->.*?<!-- end -->", fill, path.read_text(), flags=re.DOTALL))
 
 
 def save(table: pd.DataFrame, name: str) -> None:

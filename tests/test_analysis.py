@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sparsecnn.analysis import late_drops, matrix_table, mismatch, transfers, variance_explained
+from sparsecnn.analysis import bridge_table, late_drops, matrix_table, mismatch, transfers, variance_explained
 from sparsecnn.experiment import experiment
 from sparsecnn.results import SETTINGS
-from sparsecnn.studies import matrix
+from sparsecnn.studies import bridge, matrix
 
 
 def runs_of(effect, noise: float = 0.0, number: int = 0) -> pd.DataFrame:
@@ -134,3 +134,21 @@ def test_mismatch_is_what_training_at_another_level_costs():
     assert found.index.tolist() == [("SparseConvNet", 0), ("ConvNet", 0)]
     assert found["from_denser"].tolist() == [20, 30] and found["from_sparser"].tolist() == [8, 18]
     assert found["mismatch"].tolist() == [14, 24]
+
+
+def test_a_bridges_steps_are_paired_by_seed():
+    steps = bridge("mnist", "ConvNet", 0.9)
+    accuracies = [{0: 70.0, 1: 80.0}, {0: 71.0, 1: 82.0, 2: 11.0}, {}, {0: 60.0}]
+    rows = []
+    for step, by_seed in zip(steps, accuracies, strict=False):
+        for run in step.runs:
+            if run.seed in by_seed:
+                settings = {name: getattr(run, name) for name in SETTINGS}
+                test = [5.0] * (run.epochs - 1) + [by_seed[run.seed]]
+                rows.append(pd.DataFrame(settings | {"epoch": range(1, run.epochs + 1), "test_accuracy": test}))
+    table = bridge_table(steps, pd.concat(rows, ignore_index=True)).round(3)
+    assert table["change"].tolist() == [step.change for step in steps]
+    assert table["n_seeds"].tolist() == [2, 3, 0, 1, 0, 0] and table["collapsed"].tolist() == [0, 1, 0, 0, 0, 0]
+    assert table["mean"].dropna().tolist() == [75, 54.667, 60]
+    assert table["difference"].dropna().tolist() == [1.5]
+    assert table["ci95"].dropna().tolist() == [6.353]

@@ -6,9 +6,11 @@ import pandas as pd
 import pytest
 
 from sparsecnn import results, tables
+from sparsecnn.analysis import matrix_table, transfers
+from sparsecnn.claims import judge
 from sparsecnn.datasets import REPOSITORY, load, split
 from sparsecnn.experiment import experiment, grid
-from sparsecnn.studies import hyperparameters
+from sparsecnn.studies import hyperparameters, matrix
 
 
 def rows_of(run, test, validation=None, **more) -> pd.DataFrame:
@@ -171,6 +173,20 @@ def test_the_committed_hyperparameter_table_is_what_the_recorded_runs_give(name,
     committed = pd.read_csv(REPOSITORY / f"results/{name}{suffix}.csv")
     assert list(committed.columns) == [*key, "n_seeds", "accuracy_mean", "accuracy_ci95", "published"]
     pd.testing.assert_frame_equal(committed, table.reset_index(drop=True), check_dtype=False)
+
+
+@pytest.mark.parametrize("name", ["mnist", "caltech101"])
+def test_the_committed_matrix_is_what_the_recorded_runs_give(name, monkeypatch):
+    monkeypatch.delenv("SPARSECNN_OUTPUT", raising=False)
+    experiments = matrix(name)
+    table = matrix_table(experiments, transfers(results.of_experiments(experiments)))
+    committed = pd.read_csv(REPOSITORY / f"results/matrix_{name}.csv")
+    pd.testing.assert_frame_equal(committed, table, check_dtype=False)
+
+
+def test_the_committed_verdicts_are_what_the_recorded_runs_give(monkeypatch):
+    monkeypatch.delenv("SPARSECNN_OUTPUT", raising=False)
+    pd.testing.assert_frame_equal(pd.read_csv(REPOSITORY / "results/claims.csv"), judge(), check_dtype=False)
 
 
 def test_a_setting_table_reads_like_the_published_one():

@@ -1,0 +1,257 @@
+"""The report's ten claims, each judged by rule from the recorded runs: a verdict, and the numbers that it rests on.
+
+Claims as numbered in results/published/README.md. Intervals are 95%, Student's t over seeds; differences are paired by
+seed. A verdict asks for intervals, so for two seeds at least.
+"""
+
+from collections.abc import Callable
+
+import pandas as pd
+from scipy import stats
+
+from .analysis import late_drops, mismatch, transfers, variance_explained
+from .experiment import grid
+from .results import of_experiments
+from .studies import ablations, hyperparameters, matrix, rescaled_starts
+from .tables import ci95, has_collapsed, paired_difference, selected
+
+__all__ = ["CLAIMS", "HOLDS", "IN_PART", "NOT", "UNTESTED", "judge"]
+
+HOLDS, IN_PART, NOT, UNTESTED = VERDICTS = ("holds", "holds in part", "does not hold", "cannot be tested")
+CLAIMS = {
+    1: "On MNIST SparseConvNet handles sparsity without significant loss: above 90% up to 70% missing.",
+    2: "On MNIST SparseConvNet has no notable advantage over ConvNet, and both fall alike.",
+    3: "On Caltech-101 SparseConvNet beats ConvNet at every sparsity, by about 20 points.",
+    4: "On Caltech-101 ConvNet falls with every increase of sparsity while SparseConvNet is stable.",
+    5: "MNIST is too easy and already sparse, which is why nothing shows there.",
+    6: "On MNIST batch size and learning rate hardly matter.",
+    7: "On Caltech-101 a learning rate of 1e-3 is the right order of magnitude.",
+    8: "On Caltech-101 batch 64 is unstable at 70% missing (a fall in the last epoch).",
+    9: "Batch norm raises accuracy on Caltech-101; without dropout and with a larger first linear layer it overfits.",
+    10: "SparseConvNet is invariant to the level of sparsity.",
+}
+Judgement = tuple[str, str]
+
+
+def judge(read: Callable = of_experiments) -> pd.DataFrame:
+    """Columns claim, verdict, evidence; a line a claim. ``read`` gives the rows of experiments, as results has it."""
+    rules = (_claim_1, _claim_2, _claim_3, _claim_4, _claim_5, _claim_6, _claim_7, _claim_8, _claim_9, _claim_10)
+    lines = [(f"{number}. {CLAIMS[number]}", *rule(read)) for number, rule in enumerate(rules, 1)]
+    return pd.DataFrame(lines, columns=["claim", "verdict", "evidence"])
+
+
+def _claim_1(read: Callable) -> Judgement:
+    evidence, states = [], []
+    for protocol in ("as_reported", "controlled"):
+        runs = _fair(read, "mnist", protocol).query("model == 'SparseConvNet' and 0 < sparsity <= 0.7")
+        if _seeds(runs) < 2:
+            return _untested("MNIST's SparseConvNet", protocol)
+        means, halves = (runs.groupby("sparsity")["test_accuracy"].agg(how) for how in ("mean", ci95))
+        below = int((means - halves < 90).sum())
+        states.append((means.min() > 90, below == 0))
+        loss = _change(runs, 0.7, 0.1)
+        evidence.append(
+            f"{protocol}, {_seeds(runs)} seeds: means from {means.max():.1f}% to {means.min():.1f}%, a loss of "
+            f"{_with_interval(loss)} points from 10% to 70% missing; the interval reaches below 90% at {below} of "
+            f"{len(means)} levels"
+        )
+    means_above, clearly = (all(state[i] for state in states) for i in range(2))
+    return (HOLDS if clearly else IN_PART if means_above else NOT), "; ".join(evidence)
+
+
+def _claim_2(read: Callable) -> Judgement:
+    evidence, ahead, behind, alike = [], 0, 0, True
+    for protocol in ("as_reported", "controlled"):
+        rows = read(grid("mnist", protocol))
+        levels = paired_difference(rows, "SparseConvNet", "ConvNet").query("sparsity > 0")
+        if levels.empty or levels["n_seeds"].min() < 2:
+            return _untested("MNIST's SparseConvNet and ConvNet", protocol)
+        counts = levels["holds"].value_counts()
+        ahead, behind = ahead + counts.get("more", 0), behind + counts.get("less", 0)
+        runs = selected(rows)
+        falls = [_change(runs[runs["model"] == model], 0.9, 0.1) for model in ("SparseConvNet", "ConvNet")]
+        apart = (falls[0] - falls[1]).dropna()
+        alike = alike and abs(apart.mean()) <= ci95(apart)
+        evidence.append(
+            f"{protocol}: SparseConvNet proven ahead at {counts.get('more', 0)} and behind at {counts.get('less', 0)} "
+            f"of {len(levels)} levels, {levels['difference'].min():+.1f} to {levels['difference'].max():+.1f} points; "
+            f"from 10% to 90% missing its loss less ConvNet's is {_with_interval(apart)}"
+        )
+    verdict = NOT if ahead > behind and ahead > 2 else HOLDS if alike and not behind else IN_PART
+    return verdict, "; ".join(evidence)
+
+
+def _claim_3(read: Callable) -> Judgement:
+    rows = read(grid("caltech101", "controlled"))
+    levels = paired_difference(rows, "SparseConvNet", "ConvNet").query("sparsity > 0")
+    if levels.empty or levels["n_seeds"].min() < 2:
+        return _untested("Caltech-101's SparseConvNet and ConvNet", "controlled")
+    ahead = levels["holds"].eq("more")
+    about_20 = (levels["difference"] + levels["ci95"] >= 15).all()
+    evidence = (
+        f"controlled: SparseConvNet less ConvNet is {levels['difference'].min():+.1f} to "
+        f"{levels['difference'].max():+.1f} points, proven ahead at {ahead.sum()} of {len(levels)} levels"
+    )
+    return (HOLDS if ahead.all() and about_20 else IN_PART if ahead.any() else NOT), evidence
+
+
+def _claim_4(read: Callable) -> Judgement:
+    runs = selected(read(grid("caltech101", "controlled"))).query("sparsity > 0")
+    parts, falls = {}, {}
+    for model in ("SparseConvNet", "ConvNet"):
+        part = parts[model] = runs[runs["model"] == model]
+        if _seeds(part) < 2 or part["sparsity"].nunique() < 3:
+            return _untested(f"Caltech-101's {model}", "controlled")
+        falls[model] = _change(part, part["sparsity"].max(), part["sparsity"].min())
+    steps = parts["ConvNet"].groupby("sparsity")["test_accuracy"].mean().diff().dropna()
+    apart = (falls["ConvNet"] - falls["SparseConvNet"]).dropna()
+    every, steadier = (steps < 0).all(), apart.mean() > ci95(apart)
+    evidence = (
+        f"controlled: ConvNet's mean falls at {int((steps < 0).sum())} of {len(steps)} steps, by "
+        f"{_with_interval(falls['ConvNet'])} points in all; SparseConvNet falls by "
+        f"{_with_interval(falls['SparseConvNet'])}; ConvNet's fall is larger by {_with_interval(apart)}"
+    )
+    return (HOLDS if every and steadier else IN_PART if every or steadier else NOT), evidence
+
+
+def _claim_5(read: Callable) -> Judgement:
+    rows = read(grid("mnist", "controlled"))
+    plain = selected(rows)
+    loss = _change(plain[plain["model"] == "ConvNet"], 0.6, 0.0)
+    if len(loss) < 2:
+        return _untested("MNIST's ConvNet", "controlled")
+    evidence = [f"controlled: ConvNet loses {_with_interval(loss)} points from 0% to 60% missing, so little can show"]
+    masked = paired_difference(rows, "ConvNet + mask", "ConvNet").query("sparsity >= 0.8")
+    restarted = read(rescaled_starts())
+    both = pd.concat([rows[rows["model"] == "ConvNet"], restarted.assign(run=-1 - restarted["run"])])
+    sparse = paired_difference(both, "SparseConvNet", "ConvNet").query("sparsity >= 0.8")
+    shown = 0
+    for name, levels in (("ConvNet + mask", masked), ("SparseConvNet from a rescaled start", sparse)):
+        proven = levels[levels["holds"] == "more"]
+        shown += len(proven)
+        if len(levels):
+            evidence.append(
+                f"at 80% and more {name} is proven ahead of ConvNet at {len(proven)} of {len(levels)} levels, by up to "
+                f"{levels['difference'].max():.1f} points"
+            )
+    little_room = loss.mean() + ci95(loss) < 5
+    return (IN_PART if little_room and shown else HOLDS if little_room else NOT), "; ".join(evidence)
+
+
+def _claim_6(read: Callable) -> Judgement:
+    runs = selected(read(hyperparameters("mnist")), "last").query("model == 'SparseConvNet'")
+    evidence, matters, large = [], [], []
+    for level, part in runs.groupby("sparsity"):
+        explained = variance_explained(part)
+        if explained.empty:
+            return _untested("MNIST's learning rates and batch sizes", "as_reported")
+        factors = explained.loc[["learning rate", "batch size"]]
+        spans = []
+        for factor in ("learning_rate", "batch_size"):
+            means = part.groupby(factor)["test_accuracy"].mean()
+            spans.append(means.max() - means.min())
+        matters += list(factors["low"] > 0)
+        large += [span > 1 for span in spans]
+        sources = [
+            f"{name} {line['share']:.0f}% of the variance (partial, {line['low']:.0f} to {line['high']:.0f}%) and "
+            f"{span:.1f} points"
+            for (name, line), span in zip(factors.iterrows(), spans, strict=True)
+        ]
+        dead = int(has_collapsed(part).sum())
+        collapsed = f", {dead} of {len(part)} runs collapsed" if dead else ""
+        evidence.append(f"SparseConvNet, {level:.0%} missing: {', '.join(sources)}{collapsed}")
+    if not evidence:
+        return _untested("MNIST's learning rates and batch sizes", "as_reported")
+    proven = [both for both in zip(matters, large, strict=True) if both[0]]
+    verdict = HOLDS if not proven else NOT if all(both[1] for both in proven) and len(proven) > 1 else IN_PART
+    return verdict, "two-way analysis of variance; " + "; ".join(evidence)
+
+
+def _claim_7(read: Callable) -> Judgement:
+    runs = selected(read(hyperparameters("caltech101")), "last")
+    means = runs.groupby(["model", "sparsity", "batch_size", "learning_rate"])["test_accuracy"].mean()
+    grids = means.unstack("learning_rate")
+    if grids.shape[1] < 3 or grids.isna().any(axis=None) or _seeds(runs) < 2:
+        return _untested("Caltech-101's learning rates", "controlled")
+    best = grids.idxmax(axis=1) == 1e-3
+    lead = grids[1e-3] - grids.drop(columns=1e-3).max(axis=1)
+    evidence = (
+        f"1e-3 has the best mean in {best.sum()} of {len(best)} combinations of network, sparsity and batch size, "
+        f"{lead.min():+.1f} to {lead.max():+.1f} points from the next"
+    )
+    return (HOLDS if best.all() else IN_PART if best.mean() > 0.5 else NOT), evidence
+
+
+def _claim_8(read: Callable) -> Judgement:
+    rows = read([run for run in hyperparameters("caltech101", 0.7, [1e-3]) if run.model == "SparseConvNet"])
+    drops = late_drops(rows)
+    of_64, others = drops[drops["batch_size"] == 64], drops[drops["batch_size"] != 64]
+    if len(of_64) < 2 or len(others) < 2:
+        return _untested("Caltech-101's batch sizes", "controlled")
+    table = [[part["drops"].sum(), part["epochs_late"].sum() - part["drops"].sum()] for part in (of_64, others)]
+    p = stats.fisher_exact(table, alternative="greater").pvalue
+    evidence = (
+        f"SparseConvNet, learning rate 1e-3: a fall of more than 5 points in {table[0][0]} of {sum(table[0])} late "
+        f"epochs at batch 64 ({of_64['at_last'].sum()} of {len(of_64)} runs at the last), in {table[1][0]} of "
+        f"{sum(table[1])} at 128 and 256; Fisher's exact test, one-sided, p = {p:.3f}"
+    )
+    return (HOLDS if p < 0.05 else IN_PART if of_64["drops"].sum() else NOT), evidence
+
+
+def _claim_9(read: Callable) -> Judgement:
+    ways = {way: selected(read(runs)).query("model == 'SparseConvNet'") for way, runs in ablations().items()}
+    if min(_seeds(runs) for runs in ways.values()) < 2:
+        return _untested("Caltech-101's ablations", "controlled")
+    accuracy = {way: runs.set_index("seed")["test_accuracy"] for way, runs in ways.items()}
+    gain = (accuracy["Figure 5"] - accuracy["no batch norm"]).dropna()
+    wide = ways["no dropout, 2,048 wide"]
+    overfits = wide["train_accuracy"].min() > 95 and wide["test_accuracy"].max() < 20
+    raises = gain.mean() > ci95(gain)
+    evidence = (
+        f"SparseConvNet, 30% missing: batch norm gives {_with_interval(gain)} points; without dropout and 2,048 wide "
+        f"{wide['train_accuracy'].mean():.1f}% on training and {wide['test_accuracy'].mean():.1f}% on test images, as "
+        f"it is {ways['Figure 5']['train_accuracy'].mean():.1f}% and {accuracy['Figure 5'].mean():.1f}%"
+    )
+    return (HOLDS if raises and overfits else IN_PART if raises or overfits else NOT), evidence
+
+
+def _claim_10(read: Callable) -> Judgement:
+    evidence, states = [], []
+    for dataset in ("mnist", "caltech101"):
+        costs = mismatch(transfers(read(matrix(dataset))))["mismatch"].unstack("model")
+        if len(costs) < 2 or not {"SparseConvNet", "ConvNet"} <= set(costs):
+            continue
+        apart = (costs["ConvNet"] - costs["SparseConvNet"]).dropna()
+        own = costs["SparseConvNet"]
+        states.append((own.mean() + ci95(own) < 1, apart.mean() > ci95(apart)))
+        numbers = ", ".join(f"{model} {_with_interval(costs[model].dropna())}" for model in costs)
+        evidence.append(f"{dataset}: trained at another level than tested costs {numbers} points on average")
+    if not states:
+        return _untested("train x test matrices", "controlled")
+    flat, flatter = (all(state[i] for state in states) for i in range(2))
+    return (HOLDS if flat else IN_PART if flatter else NOT), "; ".join(evidence)
+
+
+def _fair(read: Callable, dataset: str, protocol: str) -> pd.DataFrame:
+    return selected(read(grid(dataset, protocol)))
+
+
+def _seeds(runs: pd.DataFrame) -> int:
+    """How many seeds every level has at least."""
+    return int(runs.groupby("sparsity")["seed"].nunique().min()) if len(runs) else 0
+
+
+def _change(runs: pd.DataFrame, to: float, start: float) -> pd.Series:
+    """What each seed's accuracy loses from one sparsity to another."""
+    accuracy = runs.pivot(index="seed", columns="sparsity", values="test_accuracy")
+    if not {to, start} <= set(accuracy):
+        return pd.Series(dtype=float)
+    return (accuracy[start] - accuracy[to]).dropna()
+
+
+def _with_interval(values: pd.Series) -> str:
+    return f"{values.mean():.1f} ± {ci95(values):.1f}"
+
+
+def _untested(what: str, protocol: str) -> Judgement:
+    return UNTESTED, f"not yet: {what} need runs of two seeds or more in {protocol}"

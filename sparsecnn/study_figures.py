@@ -1,0 +1,146 @@
+"""The studies' figures: heat maps of settings, train x test matrices, bridges, masks with structure."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from .figures import COLOURS, MARKERS, PUBLISHED, shared_legend
+
+__all__ = ["bridges", "heat_maps", "matrices", "structured_masks"]
+
+GAIN, LOSS = "#56B4E9", "#E69F00"  # of Okabe and Ito's colours those that no network has
+
+
+def heat_maps(table: pd.DataFrame, title: str) -> Figure:
+    """Mean accuracy by learning rate and batch size, with its 95% interval; a row a sparsity, a panel a network and one
+    for the published values. A row shares one scale of colours, which means 25 points below its best don't stretch.
+
+    ``table``: tables.accuracy_table by model, sparsity, batch_size and learning_rate.
+    """
+    levels, models = list(dict.fromkeys(table["sparsity"])), list(dict.fromkeys(table["model"]))
+    quoted = table["published"].notna().any()
+    figure, panels = plt.subplots(
+        len(levels), len(models) + quoted, figsize=(3.6 * (len(models) + quoted), 2.9 * len(levels)), squeeze=False
+    )
+    for level, line in zip(levels, panels, strict=True):
+        here = table[table["sparsity"] == level]
+        values = pd.concat([here["accuracy_mean"], here["published"]]).dropna()
+        top = values.max() if len(values) else 1
+        least = values[values > top - 25].min() if len(values) else 0
+        shown = [(model, "accuracy_mean", here[here["model"] == model]) for model in models]
+        if quoted:
+            shown.append((f"{models[0]}, published", "published", here[here["model"] == models[0]]))
+        for panel, (name, column, cells) in zip(line, shown, strict=True):
+            means, halves = (
+                cells.pivot(index="learning_rate", columns="batch_size", values=wanted).sort_index(ascending=False)
+                for wanted in (column, "accuracy_ci95")
+            )
+            panel.imshow(means, cmap="cividis", vmin=least, vmax=max(top, least + 0.1), aspect="auto")
+            panel.grid(False)
+            panel.set_xticks(range(means.shape[1]), means.columns)
+            panel.set_yticks(range(means.shape[0]), [f"{rate:g}" for rate in means.index])
+            panel.set(title=f"{name}, {level:.0%} missing", xlabel="batch size", ylabel="learning rate")
+            for (y, x), mean in np.ndenumerate(means.to_numpy()):
+                half = halves.iloc[y, x]
+                interval = f"\n± {half:.2f}" if column == "accuracy_mean" and half == half else ""
+                text = f"{mean:.2f}{interval}" if mean == mean else "missing"
+                dark = mean < (least + top) / 2
+                panel.text(x, y, text, ha="center", va="center", fontsize=9, color="white" if dark else "black")
+    figure.suptitle(title)
+    return figure
+
+
+def matrices(table: pd.DataFrame, title: str) -> Figure:
+    """Train x test: mean accuracy, a panel a network, a row a sparsity in training, a column one in the test.
+
+    ``table``: the columns of results/matrix_mnist.csv. All panels share one scale of colours; what is missing is grey.
+    """
+    models = list(dict.fromkeys(table["model"]))
+    figure, panels = plt.subplots(1, len(models), figsize=(4.2 * len(models), 4.7), sharey=True, squeeze=False)
+    least, most = table["accuracy_mean"].min(), table["accuracy_mean"].max()
+    for panel, model in zip(panels[0], models, strict=True):
+        here = table[table["model"] == model]
+        means = here.pivot(index="train_sparsity", columns="test_sparsity", values="accuracy_mean")
+        panel.set_facecolor("lightgrey")
+        drawn = panel.imshow(means, cmap="cividis", vmin=least, vmax=most)
+        panel.grid(False)
+        for axis, levels in ((panel.xaxis, means.columns), (panel.yaxis, means.index)):
+            axis.set_ticks(range(len(levels)), [f"{100 * level:g}" for level in levels], fontsize=8)
+        panel.set(title=model, xlabel="missing in the test (%)")
+        for (y, x), mean in np.ndenumerate(means.to_numpy()):
+            if mean == mean:
+                colour = "white" if mean < (least + most) / 2 else "black"
+                panel.text(x, y, f"{mean:.0f}", ha="center", va="center", fontsize=7, color=colour)
+    panels[0, 0].set_ylabel("missing in training (%)")
+    if least == least:
+        figure.colorbar(drawn, ax=panels[0], label="test accuracy (%)", shrink=0.8)
+    figure.suptitle(title)
+    return figure
+
+
+def structured_masks(measured: pd.DataFrame, title: str) -> Figure:
+    """Accuracy under a missing square and missing rows beside as many random pixels, by sparsity in training.
+
+    ``measured``: analysis.transfers. A panel a kind and level; means over seeds, each run a faint dot.
+    """
+    own = measured[measured["trained_at"] == "own sparsity"]
+    levels = sorted(own.loc[own["test_mask"] != "random", "test_sparsity"].unique())
+    kinds = ("random", "square", "rows")
+    figure, panels = plt.subplots(
+        len(levels), len(kinds), figsize=(3.4 * len(kinds), 2.7 * len(levels)), sharex=True, sharey=True, squeeze=False
+    )
+    for level, line in zip(levels, panels, strict=True):
+        for kind, panel in zip(kinds, line, strict=True):
+            here = own[(own["test_mask"] == kind) & np.isclose(own["test_sparsity"], level)]
+            for model, part in here.groupby("model", sort=False):
+                panel.scatter(
+                    100 * part["train_sparsity"], part["accuracy"], color=COLOURS[model], s=9, alpha=0.4, lw=0
+                )
+                means = part.groupby("train_sparsity")["accuracy"].mean()
+                panel.plot(100 * means.index, means, color=COLOURS[model], marker=MARKERS[model], label=model)
+            name = {"random": "random pixels", "square": "a square", "rows": "rows"}[kind]
+            panel.set_title(f"{level:.0%} missing in the test: {name}")
+        line[0].set_ylabel("test accuracy (%)")
+    for panel in panels[-1]:
+        panel.set_xlabel("missing in training (%)")
+    shared_legend(figure)
+    figure.suptitle(title)
+    return figure
+
+
+def bridges(tables: dict[str, pd.DataFrame], title: str) -> Figure:
+    """Where the points went: a panel a bridge, from its first step's mean, change by change, to its last's.
+
+    ``tables``: those of analysis.bridge_table. Bars of changes hang from the mean before to the mean after, with the
+    95% interval of the paired difference; a step without runs is left blank.
+    """
+    figure, panels = plt.subplots(
+        len(tables), 1, figsize=(8, 0.32 * sum(map(len, tables.values())) + 0.9 * len(tables)), squeeze=False,
+        gridspec_kw={"height_ratios": [len(table) + 1 for table in tables.values()]},
+    )  # fmt: skip
+    for (name, table), panel in zip(tables.items(), panels[:, 0], strict=True):
+        ends = table["mean"].dropna()
+        before = table["mean"].shift()
+        for place, (_, step) in enumerate(table.iterrows()):
+            if step["mean"] != step["mean"]:
+                panel.text(0.5, place, "missing", transform=panel.get_yaxis_transform(), ha="center", va="center")
+            elif step["difference"] != step["difference"]:
+                panel.plot(step["mean"], place, color="black", marker="D")
+            else:
+                colour = GAIN if step["difference"] > 0 else LOSS
+                panel.barh(place, step["difference"], left=before.iloc[place], color=colour, height=0.55)
+                panel.errorbar(step["mean"], place, xerr=np.nan_to_num(step["ci95"]), color="black", capsize=2, lw=1)
+            if step["mean"] == step["mean"]:
+                shift = "" if step["difference"] != step["difference"] else f" ({step['difference']:+.1f})"
+                panel.annotate(
+                    f"{step['mean']:.1f}{shift}", (1.01, place), xycoords=("axes fraction", "data"), va="center"
+                )
+        if len(ends):
+            panel.axvline(ends.iloc[0], color=PUBLISHED, lw=0.8, ls=":")
+        panel.set_yticks(range(len(table)), table["change"])
+        panel.set(title=name, ylim=(len(table) - 0.4, -0.6))
+        panel.grid(axis="y", visible=False)
+    panels[-1, 0].set_xlabel("test accuracy (%)")
+    figure.suptitle(title)
+    return figure
