@@ -87,7 +87,7 @@ def transfers(rows: pd.DataFrame) -> pd.DataFrame:
         test_sparsity, accuracy.
     """
     runs = selected(rows)
-    runs = runs[runs["transfer"].notna()].rename(columns={"sparsity": "train_sparsity"})
+    runs = runs[runs["transfer"] != ""].rename(columns={"sparsity": "train_sparsity"})
     key = ["model", "architecture", "trained_at", "train_sparsity", "seed"]
     lines = []
     for (_, run), text in zip(runs[key].iterrows(), runs["transfer"], strict=True):

@@ -16,7 +16,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from torch import Tensor
 
 from .figures import COLOURS
-from .models import Architecture, Conv, Dropout, Linear, MaxPool
+from .models import Architecture, BatchNorm, Conv, Dropout, Linear, MaxPool
 
 __all__ = [
     "draw_network", "draw_sparse_convolution", "line_panels", "number_grids", "observed_counts",
@@ -241,8 +241,10 @@ def _stages(architecture: Architecture) -> list[tuple[list[str], tuple[int, ...]
                 stages[-1] = ([*stages[-1][0], f"max pool {kernel} × {kernel}"], shape)
             case Dropout(rate):
                 stages[-1][0].append(f"dropout {rate}")
-            case str():
-                stages[-1][0].append(layer.replace("relu", "ReLU"))
+            case BatchNorm():
+                stages[-1][0].append("batch norm")
+            case "relu":
+                stages[-1][0].append("ReLU")
     return stages
 
 

@@ -45,14 +45,14 @@ LATER = {
     "trained_at": "own sparsity",
     "tested_at": "own sparsity",
     "test_correct": None,
-    "transfer": None,
+    "transfer": "",
 }
 SETTINGS = list(KINDS)
 # Loss per image; accuracies in percent. Training loss and accuracy are running means over the epoch. The correctly
 # classified test images are a number a class, with blanks between. Transfer, in the row of the reported epoch of runs
-# tested at every sparsity, is test accuracy under other masks, kind:sparsity=accuracy with blanks between.
+# tested at every sparsity, is test accuracy under other masks, kind:sparsity=accuracy with blanks between; else empty.
 MEASURED = ["epoch", "train_loss", "train_accuracy", "validation_accuracy", "test_accuracy", "test_correct", "transfer"]
-PATTERNS = {"test_correct": r"\d+( \d+)*", "transfer": r"\w+:[\d.]+=[\d.]+( \w+:[\d.]+=[\d.]+)*"}
+PATTERNS = {"test_correct": r"\d+( \d+)*", "transfer": r"(\w+:[\d.]+=[\d.]+( (?=\w)|$))*"}
 # Seconds and device are the whole run's; commit is that of the package's code.
 PROVENANCE = ["device", "torch", "precision", "seconds", "commit"]
 COLUMNS = SETTINGS + MEASURED + PROVENANCE
@@ -225,6 +225,7 @@ def _read(path: Path) -> pd.DataFrame:
             row = wrong.idxmax()
             raise ResultsError(f"{path}, line {row + 2}: {name}={rows.at[row, name]!s} is not allowed: {REMEDY}")
 
+    rows["transfer"] = rows["transfer"].fillna("")
     for name, pattern in PATTERNS.items():
         refuse(rows[name].notna() & ~rows[name].astype(str).str.fullmatch(pattern), name)
     for name in [name for name in COLUMNS if name not in (*PATTERNS, "commit")]:

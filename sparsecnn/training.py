@@ -190,7 +190,7 @@ def _train(
             "validation_accuracy": _percent(sum(count(validation, validation_masks)), len(validation)),
             "test_accuracy": _percent(sum(of_test), len(test)),
             "test_correct": " ".join(map(str, of_test)),
-            "transfer": None,
+            "transfer": "",
         }
         history.append(measured)
         if experiment.tested_at == "every sparsity" and _reported_epoch(experiment, history) == epoch:

@@ -91,7 +91,7 @@ def rows_tested(run, accuracies: dict[float, float], number: int) -> pd.DataFram
     own = accuracies[run.sparsity]
     measured = {"epoch": [1, 2], "validation_accuracy": [50.0, 60.0], "test_accuracy": [99.0, own]}
     settings = {name: getattr(run, name) for name in SETTINGS}
-    return pd.DataFrame(settings | measured | {"transfer": [None, f"{text} rows:0.3=33.0"], "run": number})
+    return pd.DataFrame(settings | measured | {"transfer": ["", f"{text} rows:0.3=33.0"], "run": number})
 
 
 def test_a_matrix_has_each_network_at_each_level_and_what_is_missing():
@@ -111,9 +111,7 @@ def test_a_matrix_has_each_network_at_each_level_and_what_is_missing():
 
 
 def test_no_tested_run_gives_an_empty_matrix():
-    rows = rows_tested(experiment("mnist", "controlled", "ConvNet", 0.1, epochs=2), {0.1: 90.0}, 0).assign(
-        transfer=None
-    )
+    rows = rows_tested(experiment("mnist", "controlled", "ConvNet", 0.1, epochs=2), {0.1: 90.0}, 0).assign(transfer="")
     assert matrix_table(matrix("mnist"), transfers(rows))["n_seeds"].eq(0).all()
     assert mismatch(transfers(rows)).empty
 

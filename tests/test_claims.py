@@ -21,7 +21,7 @@ def world(accuracy, elsewhere=None, falls=lambda run: 0.0, train=lambda run: 80.
         test[-1] -= falls(run)
         frame = pd.DataFrame({name: getattr(run, name) for name in SETTINGS} | {
             "epoch": range(1, run.epochs + 1), "train_loss": 1.0, "train_accuracy": train(run),
-            "validation_accuracy": 50.0, "test_accuracy": test, "test_correct": None, "transfer": None,
+            "validation_accuracy": 50.0, "test_accuracy": test, "test_correct": None, "transfer": "",
             "device": "invented", "torch": "2", "precision": "float32", "seconds": 1.0, "commit": "",
         })  # fmt: skip
         if run.tested_at == "every sparsity":

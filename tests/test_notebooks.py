@@ -64,7 +64,7 @@ def invented(run: Experiment, rng: np.random.Generator) -> pd.DataFrame:
     return pd.DataFrame({name: getattr(run, name) for name in results.SETTINGS} | {
         "epoch": epochs, "train_loss": 1 / epochs, "train_accuracy": 70.0, "validation_accuracy": accuracy.round(4),
         "test_accuracy": accuracy.round(4), "test_correct": [" ".join([str(n // classes)] * classes) for n in hits],
-        "transfer": np.where(reported & (run.tested_at == "every sparsity"), elsewhere, None),
+        "transfer": np.where(reported & (run.tested_at == "every sparsity"), elsewhere, ""),
         "device": "invented", "torch": "2", "precision": "float32", "seconds": 1.0, "commit": "",
     })[results.COLUMNS]  # fmt: skip
 

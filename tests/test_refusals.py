@@ -129,7 +129,8 @@ def test_the_layers_take_or_refuse_any_value_in_one_line(function, argument, val
 NOTEBOOKS = sorted(REPOSITORY.glob("notebooks/[0-9]*.ipynb"))
 WRONG = [30, -0.1, math.nan, math.inf, "abc", "", "a\nb", True, [0.3], {"a": 1}, 10**30]
 # What a parameter takes of these.
-RIGHT = {"rerun": [True], "seed": [30], "epochs": [30], "batch_size": [30], "train_images": [30], "seeds": [30]}
+RIGHT = dict.fromkeys(["seed", "seeds", "epochs", "batch_size", "train_images"], [30])
+RIGHT |= {"rerun": [True], "learning_rates": [[0.3]]}
 
 
 def code_cells(notebook) -> tuple[list[str], int]:

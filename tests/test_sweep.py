@@ -98,7 +98,7 @@ def test_no_run_is_started_that_would_end_after_the_budget(monkeypatch, referenc
 
 def test_the_command_fills_the_store_and_refuses_in_one_line(output):
     command = [sys.executable, "-m", "sparsecnn.sweep", "--dataset", "digits", "--protocol", "as_reported"]
-    command += ["--sparsity", "0.5", "--seeds", "1", "--workers", "1"]
+    command += ["--study", "table", "--sparsity", "0.5", "--seeds", "1", "--workers", "1"]
     subprocess.run(command, check=True, capture_output=True)
     assert set(results.read("digits", "as_reported")["model"]) == {"SparseConvNet", "ConvNet"}
     refused = subprocess.run([*command, "--minutes", "-1"], capture_output=True, text=True)

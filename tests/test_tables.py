@@ -22,7 +22,7 @@ def rows_of(run, test, validation=None, **more) -> pd.DataFrame:
         "validation_accuracy": validation or [math.nan] * epochs,
         "test_accuracy": test,
         "test_correct": None,
-        "transfer": None,
+        "transfer": "",
         "device": "cpu, 1 thread", "torch": "2", "precision": "float32", "seconds": 1.0, "commit": "",
     }  # fmt: skip
     return pd.DataFrame({name: getattr(run, name) for name in results.SETTINGS} | measured | more)
