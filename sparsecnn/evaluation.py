@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from .experiment import Experiment, levels_of
-from .feeds import CONDITION_MASKS, Feed, draw_packed, random_scheme
+from .feeds import CONDITION_MASKS, Feed, draw_packed, on_device, random_scheme
 from .masks import row_mask, seed_from, square_mask, unpack
 
 __all__ = ["CONDITIONS", "conditions_of", "correct_by_class", "transfer"]
@@ -32,7 +32,7 @@ def correct_by_class(
     network.eval()
     size = max(1, min(BATCHES[feed.size[1]], len(images)))
     # Every batch is whole, so that a compiled network meets one shape.
-    filled_up = torch.cat([images, images[:1].expand(-len(images) % size)])
+    filled_up = on_device(torch.cat([images, images[:1].expand(-len(images) % size)]), feed.device)
     correct, left = torch.zeros(classes, dtype=torch.long, device=feed.device), len(images)
     for image, mask, label in feed.ahead(filled_up.split(size) if len(images) else (), masks):
         with autocast:
@@ -50,22 +50,22 @@ def conditions_of(dataset: str) -> Iterator[tuple[str, float]]:
 
 
 def transfer(
-    experiment: Experiment, count: Callable[[Masks], int], test: Tensor, size: tuple[int, int]
+    experiment: Experiment, count: Callable[[Masks], int], test: Tensor, feed: Feed
 ) -> dict[tuple[str, float], int]:
     """Correctly classified test images under each of :func:`conditions_of` but the experiment's own.
 
     Args:
         count: gives that number for the network under given masks.
         test: the test images' indices, ascending.
-        size: their height and width.
+        feed: theirs.
     """
-    found = {}
+    found, place = {}, test.to(feed.device)
     for kind, level in conditions_of(experiment.dataset):
         if (kind, level) != ("random", experiment.sparsity):
-            packed = _masks(experiment.dataset, experiment.seed, kind, level, len(test), size)
+            packed = _masks(experiment.dataset, experiment.seed, kind, level, len(test), feed.size).to(feed.device)
 
             def masks(chosen: Tensor, packed: Tensor = packed) -> Tensor:
-                return unpack(packed[torch.searchsorted(test, chosen)], size[1])
+                return unpack(packed[torch.searchsorted(place, chosen)], feed.size[1])
 
             found[kind, level] = count(masks)
     return found

@@ -11,7 +11,17 @@ from .datasets import Images
 from .experiment import CALTECH, Experiment, levels_of
 from .masks import bernoulli_mask, exact_count_mask, pack, seed_from, unpack
 
-__all__ = ["Feed", "FixedMaskFeed", "Scheme", "draw_packed", "feed_of", "generator_of", "random_scheme", "seed_of"]
+__all__ = [
+    "Feed",
+    "FixedMaskFeed",
+    "Scheme",
+    "draw_packed",
+    "feed_of",
+    "generator_of",
+    "on_device",
+    "random_scheme",
+    "seed_of",
+]
 
 PART = 256  # images whose fixed masks come from one generator
 # What a seed's random numbers are for; each purpose has a stream of its own.
@@ -70,6 +80,13 @@ def draw_packed(
     return masks
 
 
+def on_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """``tensor`` there; on its way to CUDA from pinned memory, so that the host need not wait for the device."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
 class Feed:
     """Images, masks and labels for a network: the whole data set on the device, its pixels dropped anew at each read.
 
@@ -97,7 +114,7 @@ class Feed:
 
     def masked(self, chosen: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Normalised images, what the network is told is observed, and labels; N x C x H x W, N x 1 x H x W, N."""
-        chosen, mask = chosen.to(self.device), mask.to(self.device)
+        chosen, mask = (on_device(tensor, self.device) for tensor in (chosen, mask))
         image = self.above_black[chosen] * mask + self.black
         return image, image > 0 if self.brightness_is_mask else mask, self.labels[chosen]
 
@@ -141,9 +158,9 @@ class FixedMaskFeed(Feed):
         self.fixed = {"own": own, "training": fix(mixed_scheme(experiment.dataset), MIXED_MASKS) if mixed else own}
 
     def draw(self, use: str, _: Generator, chosen: Tensor) -> Tensor:
-        return unpack(self.fixed[use][chosen.to(self.device)], self.size[1])
+        return unpack(self.fixed[use][on_device(chosen, self.device)], self.size[1])
 
     def masked(self, chosen: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        chosen, mask = chosen.to(self.device), mask.to(self.device)
+        chosen, mask = (on_device(tensor, self.device) for tensor in (chosen, mask))
         image = (self.images[chosen].float().div_(255).sub_(self.mean).div_(self.std)).mul_(mask)
         return image.contiguous(memory_format=torch.channels_last), mask, self.labels[chosen]

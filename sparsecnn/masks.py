@@ -3,6 +3,8 @@
 Masks are drawn with a CPU generator, so that a run sees the same ones on whatever device it trains.
 """
 
+import functools
+
 import numpy as np
 import torch
 from torch import Generator, Tensor
@@ -92,8 +94,12 @@ def pack(masks: Tensor) -> Tensor:
 
 def unpack(packed: Tensor, width: int) -> Tensor:
     """The masks of that width that :func:`pack` was given, on the device of ``packed``."""
-    bits = torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8, device=packed.device)
-    return (packed.unsqueeze(4) & bits).bool().flatten(3)[..., :width]
+    return (packed.unsqueeze(4) & _bits(packed.device)).bool().flatten(3)[..., :width]
+
+
+@functools.cache  # on CUDA to make it anew would have the host wait for the device
+def _bits(device: torch.device) -> Tensor:
+    return torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8, device=device)
 
 
 def seed_from(*numbers: int) -> int:

@@ -200,7 +200,7 @@ def _train(
     if experiment.tested_at == "every sparsity":
         last = copy.deepcopy(network.state_dict())
         network.load_state_dict(chosen)
-        hits = transfer(experiment, lambda masks: sum(count(test, masks)), test, feed.size)
+        hits = transfer(experiment, lambda masks: sum(count(test, masks)), test, feed)
         network.load_state_dict(last)
         reported = history[_reported_epoch(experiment, history) - 1]
         reported["transfer"] = " ".join(
