@@ -127,7 +127,10 @@ def test_weight_decay_is_tried_in_both_forms():
     assert {(run.optimiser, run.weight_decay) for run in runs} == {
         ("Adam", 0.0), ("Adam", 1e-3), ("Adam", 0.3), ("AdamW", 1e-3), ("AdamW", 0.3),
     }  # fmt: skip
-    assert len(set(runs) & set(grid("caltech101", "controlled"))) == 3 * 2 * 2
+    for protocol in ("controlled", "as_reported"):
+        assert len(set(runs) & set(grid("caltech101", protocol))) == 3 * 2 * 2
+    alike = {dataclasses.replace(run, protocol="controlled", optimiser="Adam", weight_decay=0.0) for run in runs}
+    assert alike == {run for run in runs if run.weight_decay == 0}
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "caltech101", "digits", "shapes"])
