@@ -22,15 +22,12 @@ from urllib.error import URLError
 
 import numpy as np
 import torch
-import torchvision
 from PIL import Image
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.datasets.mnist import read_image_file, read_label_file
-from torchvision.transforms.functional import convert_image_dtype, pil_to_tensor, to_tensor
 from tqdm.auto import tqdm
 
+# torchvision and scikit-learn take seconds to import, which who reads results need not wait for: imported where needed.
 from . import standins
 from .experiment import SPLITS, SettingError, check_choice, check_fraction, check_range, check_type
 from .masks import bernoulli_mask, exact_count_mask, seed_from
@@ -180,6 +177,8 @@ def split(data: Images, validation: int = 0, kind: str = "own") -> tuple[Tensor,
         pool = pool[~np.isin(labels, _two_left_out(labels))]
 
     def part(images: np.ndarray, count: int | float) -> list[np.ndarray]:
+        from sklearn.model_selection import train_test_split
+
         stratify = None if kind.endswith("unstratified") else labels[images]
         return train_test_split(images, test_size=count, stratify=stratify, random_state=SPLIT_SEEDS[kind])
 
@@ -240,6 +239,8 @@ class SparseDataset(Dataset):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
+        from torchvision.transforms.functional import convert_image_dtype, to_tensor
+
         image, label = self.dataset[index]
         if not isinstance(image, Tensor):
             image = to_tensor(image)
@@ -265,16 +266,18 @@ def _fetch(name: str, root: Path) -> None:
     """Downloads a real data set into ``root`` unless it is there; torchvision checks each archive's md5 before it opens
     it."""
     source, place = {
-        "mnist": (torchvision.datasets.MNIST, "MNIST/raw"),
-        "caltech101": (torchvision.datasets.Caltech101, "caltech101/101_ObjectCategories"),
+        "mnist": ("MNIST", "MNIST/raw"),
+        "caltech101": ("Caltech101", "caltech101/101_ObjectCategories"),
     }[name]
     if (root / place).is_dir() and any((root / place).iterdir()):
         return
+    import torchvision
+
     try:
         root.mkdir(parents=True, exist_ok=True)
         # Downloaded beside its place, so that what breaks off leaves nothing that looks like a data set.
         with tempfile.TemporaryDirectory(dir=root, prefix="download-") as aside, _over_https(PATIENCE):
-            source(aside, download=True)
+            getattr(torchvision.datasets, source)(aside, download=True)
             (root / place).parent.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(root / place, ignore_errors=True)
             os.replace(Path(aside, place), root / place)
@@ -320,6 +323,8 @@ def _check_md5(path: Path, expected: str) -> bytes:
 
 
 def _mnist(root: Path) -> Images:
+    from torchvision.datasets.mnist import read_image_file, read_label_file
+
     for file, md5 in MNIST_MD5.items():
         _check_md5(root / "MNIST/raw" / file, md5)
     # Read from these files, not through torchvision's MNIST: that prefers an old processed/ folder where there is one.
@@ -364,7 +369,7 @@ def _caltech101(root: Path) -> Images:
             _check_md5(folder / names[i], md5_of[names[i]])
             with Image.open(folder / names[i]) as image:
                 small = image.convert("RGB").resize((CALTECH_SIZE, CALTECH_SIZE), Image.Resampling.BILINEAR)
-            pixels[i] = pil_to_tensor(small).numpy()
+            pixels[i] = np.asarray(small).transpose(2, 0, 1)
 
         try:
             with ThreadPoolExecutor() as pool:

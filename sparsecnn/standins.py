@@ -3,10 +3,7 @@
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch import Tensor
-from torchvision.transforms.functional import pil_to_tensor
 
 __all__ = ["SHAPES", "digits", "shapes"]
 
@@ -16,6 +13,9 @@ def digits() -> tuple[Tensor, Tensor, int]:
 
     Images N x 1 x 28 x 28, labels N, and how many of the last are for testing.
     """
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
     source = load_digits()
     small = torch.from_numpy(source.images).float()[:, None] * (255 / 16)
     images = torch.nn.functional.interpolate(small, size=(28, 28), mode="bilinear", align_corners=False)
@@ -65,6 +65,6 @@ def shapes() -> tuple[Tensor, Tensor]:
                     draw.ellipse(box, outline=tuple(colour.tolist()), width=int(extent / 6))
             else:
                 draw.polygon([(left + x * extent, top + y * extent) for x, y in outline], fill=tuple(colour.tolist()))
-            drawings.append(pil_to_tensor(image))
+            drawings.append(torch.from_numpy(np.array(image)).permute(2, 0, 1))
             labels.append(label)
     return torch.stack(drawings), torch.tensor(labels)
