@@ -25,14 +25,17 @@ def variance_explained(runs: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Index: learning rate, batch size, learning rate x batch size, seed, the rest. Columns: share of the sum of
         squares, in percent; partial, its part of its own sum of squares and the rest's together, in percent, with low
-        and high, the 95% interval by the noncentral F distribution (Steiger 2004); p. No line where fewer than two
-        values of each, or too few runs for a rest, leave nothing to compare.
+        and high, the 95% interval by the noncentral F distribution (Steiger 2004); p. No line where there are fewer
+        than two values of each, a setting without runs, or too few runs for a rest.
     """
     columns = ["share", "partial", "low", "high", "p"]
     factors = {"C(learning_rate)": "learning rate", "C(batch_size)": "batch size"}
     factors |= {"C(learning_rate):C(batch_size)": "learning rate x batch size", "C(seed)": "seed"}
     levels = runs[["learning_rate", "batch_size", "seed"]].nunique()
-    if levels.min() < 2 or len(runs) < levels.prod() or runs["test_accuracy"].nunique() == 1:
+    cells = runs.groupby(["learning_rate", "batch_size"]).size()
+    freedom = len(runs) - levels["learning_rate"] * levels["batch_size"] - levels["seed"] + 1  # of the rest
+    whole = len(cells) == levels["learning_rate"] * levels["batch_size"]
+    if levels.min() < 2 or not whole or freedom < 1 or runs["test_accuracy"].nunique() == 1:
         return pd.DataFrame(columns=columns)
     model = ols("test_accuracy ~ C(learning_rate) * C(batch_size) + C(seed)", runs).fit()
     table = anova_lm(model, typ=2)

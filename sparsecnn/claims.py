@@ -142,6 +142,9 @@ def _claim_6(read: Callable) -> Judgement:
     runs = selected(read(hyperparameters("mnist")), "last").query("model == 'SparseConvNet'")
     evidence, matters, large = [], [], []
     for level, part in runs.groupby("sparsity"):
+        dead = has_collapsed(part)
+        collapsed = f"; {dead.sum()} of {len(part)} runs collapsed, and are left out" if dead.any() else ""
+        part = part[~dead]
         explained = variance_explained(part)
         if explained.empty:
             return _untested("MNIST's learning rates and batch sizes", "as_reported")
@@ -153,12 +156,10 @@ def _claim_6(read: Callable) -> Judgement:
         matters += list(factors["low"] > 0)
         large += [span > 1 for span in spans]
         sources = [
-            f"{name} {line['share']:.0f}% of the variance (partial, {line['low']:.0f} to {line['high']:.0f}%) and "
-            f"{span:.1f} points"
+            f"{name} {line['share']:.0f}% of the variance (partial, with interval: {line['low']:.0f} to "
+            f"{line['high']:.0f}%), {span:.1f} points between its best mean and its worst"
             for (name, line), span in zip(factors.iterrows(), spans, strict=True)
         ]
-        dead = int(has_collapsed(part).sum())
-        collapsed = f", {dead} of {len(part)} runs collapsed" if dead else ""
         evidence.append(f"SparseConvNet, {level:.0%} missing: {', '.join(sources)}{collapsed}")
     if not evidence:
         return _untested("MNIST's learning rates and batch sizes", "as_reported")
