@@ -14,7 +14,7 @@ GAIN, LOSS = "#56B4E9", "#E69F00"  # of Okabe and Ito's colours those that no ne
 
 def heat_maps(table: pd.DataFrame, title: str) -> Figure:
     """Mean accuracy by learning rate and batch size, with its 95% interval; a row a sparsity, a panel a network and one
-    for the published values. A row shares one scale of colours, which means 25 points below its best don't stretch.
+    for the published values. A row shares one scale of colours, which means 12 points below its best don't stretch.
 
     ``table``: tables.accuracy_table by model, sparsity, batch_size and learning_rate.
     """
@@ -27,7 +27,7 @@ def heat_maps(table: pd.DataFrame, title: str) -> Figure:
         here = table[table["sparsity"] == level]
         values = pd.concat([here["accuracy_mean"], here["published"]]).dropna()
         top = values.max() if len(values) else 1
-        least = values[values > top - 25].min() if len(values) else 0
+        least = values[values > top - 12].min() if len(values) else 0
         shown = [(model, "accuracy_mean", here[here["model"] == model]) for model in models]
         if quoted:
             shown.append((f"{models[0]}, published", "published", here[here["model"] == models[0]]))
@@ -120,6 +120,7 @@ def bridges(tables: dict[str, pd.DataFrame], title: str) -> Figure:
         gridspec_kw={"height_ratios": [len(table) + 1 for table in tables.values()]},
     )  # fmt: skip
     for (name, table), panel in zip(tables.items(), panels[:, 0], strict=True):
+        panel.use_sticky_edges = False  # or a bar's end would be the axis' too
         ends = table["mean"].dropna()
         before = table["mean"].shift()
         for place, (_, step) in enumerate(table.iterrows()):

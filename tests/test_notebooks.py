@@ -69,15 +69,17 @@ def invented(run: Experiment, rng: np.random.Generator) -> pd.DataFrame:
     })[results.COLUMNS]  # fmt: skip
 
 
-@pytest.fixture
-def full_store(output) -> Path:
+@functools.cache
+def every_run() -> pd.DataFrame:
     """Every run of every study, invented."""
     rng = np.random.default_rng(0)
-    rows = pd.concat([
-        invented(run, rng)
-        for dataset in ("mnist", "caltech101")
-        for run in dict.fromkeys(itertools.chain(*studies_of(dataset).values()))
-    ])  # fmt: skip
+    runs = itertools.chain(*studies_of("mnist").values(), *studies_of("caltech101").values())
+    return pd.concat([invented(run, rng) for run in dict.fromkeys(runs)])
+
+
+@pytest.fixture
+def full_store(output) -> Path:
+    rows = every_run()
     results.runs_folder().mkdir(parents=True)
     for (dataset, protocol), part in rows.groupby(["dataset", "protocol"]):
         part.to_csv(results.runs_folder() / f"{dataset}_{protocol}.csv", index=False)
@@ -86,8 +88,8 @@ def full_store(output) -> Path:
 
 def test_the_caltech_notebook_trains_and_shows_what_it_is_asked_for(output):
     outputs = execute(
-        "03_caltech", output, dataset="shapes", protocol="as_reported", sparsity=0.3, seeds=1, epochs=1, batch_size=16,
-        train_images=32, device="cpu",
+        "03_caltech", output, dataset="shapes", protocol="as_reported", sparsity=0.3, seeds=1, epochs=1, batch_size=8,
+        train_images=8, device="cpu",
     )  # fmt: skip
     assert "shapes (drawn, standing in for Caltech-101): 2 of 2 runs" in text_of(outputs["scope"])
     for figure in ("accuracy-figure", "curves", "classes", "pictures"):

@@ -33,7 +33,7 @@ from sparsecnn.training import TrainingError, train
 VOLATILE = ["seconds", "commit"]
 # Processes forked from one that has everything imported start in milliseconds.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["sparsecnn.sweep", "sklearn.datasets"])
+CONTEXT.set_forkserver_preload(["sparsecnn.sweep", "sklearn.datasets", "sklearn.model_selection", "torch._dynamo"])
 
 brief = functools.partial(experiment, "digits", "controlled", "ConvNet", 0.5, epochs=1, train_images=8)
 lengthy = functools.partial(brief, epochs=40, train_images=0)
