@@ -12,7 +12,7 @@ NOTEBOOKS := $(wildcard notebooks/[0-9]*.ipynb)
 setup: .venv/ready
 .venv/ready: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --requirement requirements.txt --editable .
+	$(BIN)/pip install --quiet --no-compile --requirement requirements.txt --editable .
 	touch $@
 
 QUICK_MNIST := -p seeds 1 -p train_images 9000
