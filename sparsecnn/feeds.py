@@ -1,5 +1,6 @@
 """A data set's images to what a network takes: batches with pixels missing, on its device, and their random numbers."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -87,6 +88,13 @@ def on_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
+@functools.lru_cache(maxsize=1)  # all runs of a process share it
+def _on_black(data: Images, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Normalised images less the value of black, that value, and the labels."""
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (data.mean, data.std))
+    return (data.images / 255).div_(std).to(device), (-mean / std).to(device), data.labels.to(device)
+
+
 class Feed:
     """Images, masks and labels for a network: the whole data set on the device, its pixels dropped anew at each read.
 
@@ -94,10 +102,7 @@ class Feed:
     """
 
     def __init__(self, data: Images, experiment: Experiment, device: torch.device):
-        mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (data.mean, data.std))
-        self.above_black = (data.images / 255 / std).to(device)  # normalised values less that of black
-        self.black = (-mean / std).to(device)
-        self.labels = data.labels.to(device)
+        self.above_black, self.black, self.labels = _on_black(data, device)
         self.brightness_is_mask = experiment.mask == "brighter than the mean"
         self.device, self.size = device, tuple(data.images.shape[2:])
         own = random_scheme(experiment.dataset, experiment.sparsity)
