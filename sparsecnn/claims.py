@@ -111,7 +111,7 @@ def _claim_4(read: Callable) -> Judgement:
         f"{_with_interval(falls['ConvNet'])} points in all; SparseConvNet falls by "
         f"{_with_interval(falls['SparseConvNet'])}; ConvNet's fall is larger by {_with_interval(apart)}"
     )
-    return (HOLDS if every and steadier else IN_PART if every or steadier else NOT), evidence
+    return _of_halves(every, steadier), evidence
 
 
 def _claim_5(read: Callable) -> Judgement:
@@ -213,7 +213,7 @@ def _claim_9(read: Callable) -> Judgement:
         f"{wide['train_accuracy'].mean():.1f}% on training and {wide['test_accuracy'].mean():.1f}% on test images, as "
         f"it is {ways['Figure 5']['train_accuracy'].mean():.1f}% and {accuracy['Figure 5'].mean():.1f}%"
     )
-    return (HOLDS if raises and overfits else IN_PART if raises or overfits else NOT), evidence
+    return _of_halves(raises, overfits), evidence
 
 
 def _claim_10(read: Callable) -> Judgement:
@@ -231,6 +231,11 @@ def _claim_10(read: Callable) -> Judgement:
         return _untested("train x test matrices", "controlled")
     flat, flatter = (all(state[i] for state in states) for i in range(2))
     return (HOLDS if flat else IN_PART if flatter else NOT), "; ".join(evidence)
+
+
+def _of_halves(first: bool, second: bool) -> str:
+    """The verdict on a claim of two halves."""
+    return HOLDS if first and second else IN_PART if first or second else NOT
 
 
 def _fair(read: Callable, dataset: str, protocol: str) -> pd.DataFrame:

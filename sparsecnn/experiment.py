@@ -199,8 +199,7 @@ def grid(
     if protocol is not None:
         check_choice("protocol", protocol, PROTOCOLS)
     if seeds is not None:
-        check_type("seeds", seeds, int)
-        check_range("seeds", seeds, least=1, most=1000)
+        check_seeds(seeds)
     if sparsity is not None:
         check_fraction("sparsity", sparsity)
     recorded = SEEDS[family_of(dataset)]
@@ -246,6 +245,12 @@ def check_range(
     if not (low and value <= most):  # NaN is neither
         bound = f"at least {least}" if least is not None else f"above {above}"
         raise SettingError(f"{name}={value} is not allowed: {bound}, at most {most}")
+
+
+def check_seeds(value) -> None:
+    """A number of seeds."""
+    check_type("seeds", value, int)
+    check_range("seeds", value, least=1, most=1000)
 
 
 def check_experiment(value) -> None:

@@ -41,20 +41,20 @@ def generator_of(experiment: Experiment, *stream: int) -> Generator:
     return torch.Generator().manual_seed(seed_of(experiment, *stream))
 
 
-def random_scheme(dataset: str, sparsity: float) -> Scheme:
-    """The report's masks: an exact number of missing pixels on MNIST, each missing by chance on Caltech-101."""
+def random_scheme(dataset: str, sparsity: float | Tensor) -> Scheme:
+    """The report's masks: an exact number of missing pixels on MNIST, each missing by chance on Caltech-101. A tensor
+    holds a sparsity for each mask."""
     draw = bernoulli_mask if dataset in CALTECH else exact_count_mask
     return lambda count, height, width, generator: draw(count, height, width, sparsity, generator)
 
 
 def mixed_scheme(dataset: str) -> Scheme:
     """As :func:`random_scheme`, each mask at one of the data set's levels, drawn with equal chances."""
-    draw = bernoulli_mask if dataset in CALTECH else exact_count_mask
     levels = torch.tensor(levels_of(dataset), dtype=torch.float64)
 
     def scheme(count: int, height: int, width: int, generator: Generator) -> Tensor:
         sparsity = levels[torch.randint(len(levels), (count,), generator=generator)]
-        return draw(count, height, width, sparsity, generator)
+        return random_scheme(dataset, sparsity)(count, height, width, generator)
 
     return scheme
 

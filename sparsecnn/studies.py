@@ -12,7 +12,7 @@ from .experiment import (
     SettingError,
     check_choice,
     check_fraction,
-    check_range,
+    check_seeds,
     check_type,
     experiment,
     family_of,
@@ -265,8 +265,7 @@ def studies_of(dataset: str, sparsity: float | None = None, seeds: int | None = 
 def _seeds(seeds: int | None) -> range:
     if seeds is None:
         return range(STUDY_SEEDS)
-    check_type("seeds", seeds, int)
-    check_range("seeds", seeds, least=1, most=1000)
+    check_seeds(seeds)
     return range(seeds)
 
 
