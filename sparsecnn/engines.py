@@ -1,7 +1,8 @@
 """Where the runs of a sweep are trained: in this process, in processes side by side, or on a dask.distributed cluster.
 
-An engine starts runs with ``submit(number, experiment)``, which gives a future of their rows, keeps up to ``width`` of
-them going, and says at each ``poll()`` how far they are. Leaving its ``with`` block on an error ends what still runs.
+An engine starts runs with ``submit(number, experiment, resume)``, which gives a future of their rows, keeps up to
+``width`` of them going, and says at each ``poll()`` how far they are. Those that ``resumes`` can keep a run's state in
+the file ``resume``, see training.train. Leaving an engine's ``with`` block on an error ends what still runs.
 """
 
 import multiprocessing
@@ -10,10 +11,12 @@ import queue
 import re
 import signal
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -25,20 +28,25 @@ from .training import TrainingError, train
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["Cluster", "Here", "Processes", "connect", "visible_gpus"]
+__all__ = ["Cluster", "Here", "Processes", "TimeIsUp", "connect", "visible_gpus"]
 
 PATIENCE = 4  # seconds for a scheduler to answer
 # Called with a run's number, the epoch it has finished, and that epoch's training loss and accuracy in percent.
 Show = Callable[[int, int, float, float], None]
 
 
+class TimeIsUp(Exception):
+    """The budget of a sweep is spent."""
+
+
 class Here:
-    """One run after the other, in this process."""
+    """One run after the other, in this process. A run that can be resumed is given up after an epoch, where one more as
+    long as that would end after ``end`` on the monotonic clock."""
 
-    width = 1
+    width, resumes = 1, True
 
-    def __init__(self, device: str, show: Show):
-        self.device, self.show = device, show
+    def __init__(self, device: str, show: Show, end: float):
+        self.device, self.show, self.end = device, show, end
 
     def __enter__(self) -> "Here":
         return self
@@ -46,10 +54,21 @@ class Here:
     def __exit__(self, *_) -> None:
         pass
 
-    def submit(self, number: int, experiment: Experiment) -> Future:
+    def submit(self, number: int, experiment: Experiment, resume: Path | None) -> Future:
+        begun = time.monotonic()
+        earlier = resume is not None and resume.exists()  # then the first epoch told of is an earlier sitting's
+
+        def progress(epoch: int, *measured: float) -> None:
+            nonlocal begun, earlier
+            self.show(number, epoch, *measured)
+            now = time.monotonic()
+            if resume and not earlier and epoch < experiment.epochs and now + (now - begun) > self.end:
+                raise TimeIsUp
+            begun, earlier = now, False
+
         future: Future = Future()
         try:
-            future.set_result(train(experiment, self.device, lambda *seen: self.show(number, *seen)))
+            future.set_result(train(experiment, self.device, progress, resume=resume))
         except Exception as error:
             future.set_exception(error)
         return future
@@ -60,6 +79,8 @@ class Here:
 
 class Processes:
     """Runs side by side on this machine, a process each; on CUDA the processes take its GPUs in turn."""
+
+    resumes = True
 
     def __init__(self, device: str, show: Show, width: int):
         self.device, self.show, self.width = device, show, width
@@ -86,8 +107,8 @@ class Processes:
                 "what is stored stays as it was, start again to go on"
             ) from None
 
-    def submit(self, number: int, experiment: Experiment) -> Future:
-        return self.pool.submit(_in_process, number, experiment, self.device)
+    def submit(self, number: int, experiment: Experiment, resume: Path | None) -> Future:
+        return self.pool.submit(_in_process, number, experiment, self.device, resume)
 
     def poll(self) -> None:
         while not self.told.empty():
@@ -115,19 +136,20 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _in_process(number: int, experiment: Experiment, device: str) -> pd.DataFrame:
-    return train(experiment, device, lambda *seen: _told.put((number, *seen)))
+def _in_process(number: int, experiment: Experiment, device: str, resume: Path | None) -> pd.DataFrame:
+    return train(experiment, device, lambda *seen: _told.put((number, *seen)), resume=resume)
 
 
 class Cluster:
     """Runs on the workers of a dask.distributed cluster, one at a time on each; those of a lost worker start again on
-    another."""
+    another, from the beginning: a worker may lie where no file of this machine's can be read."""
+
+    resumes = False
 
     def __init__(self, device: str, show: Show, client: "Client"):
         self.device, self.show, self.client = device, show, client
         self.executor = client.get_executor(pure=False)
         self.told: queue.SimpleQueue = queue.SimpleQueue()
-        self.reached: dict[int, int] = {}
         self.topic = f"sparsecnn-{uuid.uuid4()}"
         client.subscribe_topic(self.topic, lambda event: self.told.put(event[1]))
 
@@ -155,15 +177,12 @@ class Cluster:
                 "start again to go on"
             ) from None
 
-    def submit(self, number: int, experiment: Experiment) -> Future:
+    def submit(self, number: int, experiment: Experiment, _: None) -> Future:
         return self.executor.submit(_on_worker, number, experiment, self.device, self.topic)
 
     def poll(self) -> None:
         while not self.told.empty():
-            number, epoch, *measured = self.told.get()
-            if epoch > self.reached.get(number, 0):  # a run that started again tells its epochs once more
-                self.reached[number] = epoch
-                self.show(number, epoch, *measured)
+            self.show(*self.told.get())
 
 
 _alone = threading.Lock()

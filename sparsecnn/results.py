@@ -35,6 +35,7 @@ __all__ = [
     "replacing",
     "runs_folder",
     "store",
+    "unfinished",
 ]
 
 KINDS = {field.name: field.type for field in fields(Experiment)}
@@ -134,11 +135,8 @@ def claim(experiment: Experiment) -> FileLock | None:
 
     Whoever had it before may have stored the run: look into the store after claiming, not before.
     """
-    path = _path(experiment.dataset, experiment.protocol)
-    values = [kind(getattr(experiment, name)) for name, kind in KINDS.items()]  # 0 and 0.0 are one sparsity
-    name = hashlib.sha256(repr(values).encode()).hexdigest()[:16]
-    lock = FileLock(path.parent / "claims" / f"{path.stem}_{name}")
-    with _named_where_it_fails(path):
+    lock = FileLock(runs_folder() / "claims" / _name(experiment))
+    with _named_where_it_fails(_path(experiment.dataset, experiment.protocol)):
         Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(blocking=False)
@@ -153,6 +151,11 @@ def release(claimed: FileLock) -> None:
     with contextlib.suppress(PermissionError):  # Windows removes no open file
         Path(claimed.lock_file).unlink(missing_ok=True)
     claimed.release()
+
+
+def unfinished(experiment: Experiment) -> Path:
+    """Where the state of a run lies until it is stored; only whoever has its claim may touch it."""
+    return output_root() / "results/unfinished" / f"{_name(experiment)}.pt"
 
 
 def check_writable(folder: Path) -> None:
@@ -200,6 +203,12 @@ def runs_folder() -> Path:
 
 def _path(dataset: str, protocol: str) -> Path:
     return runs_folder() / f"{dataset}_{protocol}.csv"
+
+
+def _name(experiment: Experiment) -> str:
+    """A file name for a run."""
+    values = [kind(getattr(experiment, name)) for name, kind in KINDS.items()]  # 0 and 0.0 are one sparsity
+    return f"{experiment.dataset}_{experiment.protocol}_{hashlib.sha256(repr(values).encode()).hexdigest()[:16]}"
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from tqdm.auto import tqdm
 
-from . import results
+from . import results, resuming
 from .datasets import DataError, load, split
-from .engines import Cluster, Here, Processes, visible_gpus
+from .engines import Cluster, Here, Processes, TimeIsUp, visible_gpus
 from .experiment import (
     PROTOCOLS,
     Experiment,
@@ -68,9 +68,11 @@ def sweep(
         workers: processes that train side by side; None = one a core on the CPU, one a GPU on CUDA.
         client: of a dask.distributed cluster whose workers then train, one run at a time each; this process alone
             writes the store.
-        minutes: a budget; None = as long as it takes. No run is started that would, going by the slowest so far, end
-            after it, and those that do not end within it are given up (but for one that trains in this process, which
-            ends late). Rows of the finished ones are returned; the same call later goes on.
+        minutes: a budget; None = as long as it takes. Runs that do not end within it are given up, and go on next time
+            at the epoch that was last saved, see training.train (on a cluster, and in a rerun, at the first). No run is
+            started that would, going by the slowest so far, be neither ended nor saved within it. A run that trains in
+            this process ends its epoch first, if late, and in a rerun all of them. Rows of the finished ones are
+            returned; the same call later goes on.
 
     Raises:
         SettingError, DataError, ResultsError: before any work starts, where a setting, a data set or the store is not
@@ -104,27 +106,31 @@ def sweep(
 
     fresh = []
     with tqdm(total=sum(experiment.epochs for experiment in todo), desc=f"{len(todo)} runs", unit="epoch") as bar:
+        reached = [0] * len(todo)
 
-        def show(number: int, _: int, loss: float, accuracy: float) -> None:
+        def show(number: int, epoch: int, loss: float, accuracy: float) -> None:
             run = todo[number]
             name = f"{run.model}, {run.sparsity:.0%} missing, seed {run.seed}"
             bar.set_postfix_str(f"{name}: loss {loss:.3f}, accuracy {accuracy:.1f}%", refresh=False)
-            bar.update()
+            # A run may go on from an earlier sitting, or start again on another worker.
+            bar.update(max(0, epoch - reached[number]))
+            reached[number] = max(epoch, reached[number])
 
         if workers is None:
             workers = _cores() if device == "cpu" else len(visible_gpus()) or 1
         workers = min(workers, len(todo))
+        end = time.monotonic() + 60 * minutes if minutes else math.inf
         if client is not None:
             engine = Cluster(device, show, client)
             if not client.nthreads():
                 bar.set_postfix_str("waiting for a worker")
         else:
-            engine = Here(device, show) if workers == 1 else Processes(device, show, workers)
+            engine = Here(device, show, end) if workers == 1 else Processes(device, show, workers)
         try:
             with engine:
-                for rows in _train_all(todo, engine, bar, not rerun, 60 * minutes if minutes else math.inf):
+                for rows in _train_all(todo, engine, bar, not rerun, end):
                     fresh.append(rows)
-        except _TimeIsUp:
+        except TimeIsUp:
             bar.write(f"{minutes} minutes are over after {len(fresh)} of {len(todo)} runs; start again to go on")
         except KeyboardInterrupt:
             kept = "a rerun stores none" if rerun else "they are stored, start again to go on"
@@ -134,21 +140,17 @@ def sweep(
     return results.of_experiments(experiments)
 
 
-class _TimeIsUp(Exception):
-    pass
-
-
 def _train_all(
-    experiments: list[Experiment], engine: Here | Processes | Cluster, bar: tqdm, shared: bool, seconds: float
+    experiments: list[Experiment], engine: Here | Processes | Cluster, bar: tqdm, shared: bool, end: float
 ) -> Iterator[pd.DataFrame]:
     """The rows of each run as it finishes; where ``shared``, claimed first, stored then, and left out if it is another
     sweep that trains it."""
     waiting, running, claims = deque(enumerate(experiments)), {}, {}
-    begun, slowest, end = {}, 0.0, time.monotonic() + seconds
+    begun, slowest = {}, 0.0  # how long it took at most until a run was ended, or saved if that is sooner
     try:
         while waiting or running:
             if time.monotonic() > end or (not running and time.monotonic() + slowest > end):
-                raise _TimeIsUp
+                raise TimeIsUp
             for _ in range(len(waiting)):
                 if len(running) >= engine.width or time.monotonic() + slowest > end:
                     break
@@ -164,7 +166,8 @@ def _train_all(
                         bar.update(experiment.epochs)
                         continue
                 begun[number] = time.monotonic()
-                running[engine.submit(number, experiment)] = number
+                resume = results.unfinished(experiment) if shared and engine.resumes else None
+                running[engine.submit(number, experiment, resume)] = number
             if not running:
                 bar.set_postfix_str("the last ones are in the hands of another sweep")
                 time.sleep(TURN)
@@ -174,9 +177,13 @@ def _train_all(
             for future in done:
                 rows = future.result()
                 number = running.pop(future)
-                slowest = max(slowest, time.monotonic() - begun[number])
+                took = time.monotonic() - begun[number]
+                if shared and engine.resumes:
+                    took = min(took, max(resuming.SAVE_AFTER, rows["seconds"].iloc[0] / len(rows)))
+                slowest = max(slowest, took)
                 if shared:
                     results.store(rows)
+                    resuming.forget(results.unfinished(experiments[number]))
                     results.release(claims.pop(number))
                 yield rows
     finally:

@@ -5,7 +5,6 @@ import copy
 import ctypes
 import functools
 import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -33,13 +32,15 @@ from .feeds import (
     seed_of,
 )
 from .models import Network, build
-from .results import check_writable
+from .results import COLUMNS, check_writable
+from .resuming import Sitting
 
 __all__ = ["TrainingError", "choose_device", "initial_network", "train"]
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "float32", "bf16")
 Progress = Callable[[int, float, float], None]
+TOLD = ("epoch", "train_loss", "train_accuracy")
 
 
 class TrainingError(RuntimeError):
@@ -64,6 +65,7 @@ def train(
     progress: Progress | None = None,
     checkpoint: str | Path | None = None,
     precision: str = "auto",
+    resume: str | Path | None = None,
 ) -> pd.DataFrame:
     """Trains and tests one network.
 
@@ -72,16 +74,21 @@ def train(
 
     Args:
         device: "auto", "cpu" or "cuda".
-        progress: called after each epoch with its number, its training loss and its training accuracy in percent.
+        progress: called after each epoch with its number, its training loss and its training accuracy in percent;
+            at the start also for the last epoch of the state that the run goes on from.
         precision: "float32", "bf16" (autocast), or "auto": bf16 for Caltech-101's networks on CUDA, float32 elsewhere.
         checkpoint: a file to keep the trained network in, as it is after the last epoch; None = it is not kept.
+        resume: a file for the run's state between two epochs; None = it is not kept. It is written after an epoch, once
+            a minute has passed since it was last, and whenever ``progress`` raises an error. The same call then goes on
+            from it, to the same rows bit for bit on the CPU; a state that is damaged, or that another Experiment,
+            device, precision, torch or commit made, is not taken up, the run starts anew. The file stays afterwards.
 
     Returns:
-        One row an epoch, the columns of :mod:`sparsecnn.results`.
+        One row an epoch, the columns of :mod:`sparsecnn.results`; ``seconds`` is the sum over all sittings.
 
     Raises:
-        SettingError, DataError, ResultsError: before training, where a setting, the data set or the checkpoint's place
-            is not right.
+        SettingError, DataError, ResultsError: before training, where a setting, the data set or the place of checkpoint
+            or resume is not right; ResultsError also where the state can't be written later.
         TrainingError: where memory does not suffice.
     """
     check_experiment(experiment)
@@ -89,19 +96,26 @@ def train(
     where = choose_device(device)
     if precision == "auto":
         precision = "bf16" if experiment.dataset in CALTECH and where.type == "cuda" else "float32"
-    if checkpoint is not None:
-        check_writable(Path(checkpoint).parent)
+    for file in (checkpoint, resume):
+        if file is not None:
+            check_writable(Path(file).parent)
+    provenance = {
+        "device": torch.cuda.get_device_name(where) if where.type == "cuda" else "cpu, 1 thread",
+        "torch": version("torch"),
+        "precision": precision,
+        "commit": _commit(),
+    }
     _keep_freed_memory()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False):
-            start = time.perf_counter()
+            sitting = Sitting(resume, asdict(experiment) | provenance)
             data = load(experiment.dataset)
             with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
                 torch.manual_seed(seed_of(experiment, DROPOUT))
-                history, network = _train(experiment, data, where, precision, progress)
-            seconds = time.perf_counter() - start
+                history, network = _train(experiment, data, where, precision, progress, sitting)
+            provenance["seconds"] = round(sitting.seconds, 1)
         _release_freed_memory()
     except (MemoryError, RuntimeError) as error:
         short = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
@@ -115,20 +129,7 @@ def train(
         torch.set_num_threads(threads)
     if checkpoint is not None:
         save_network(checkpoint, experiment, network)
-    return pd.DataFrame(
-        [
-            asdict(experiment)
-            | measured
-            | {
-                "device": torch.cuda.get_device_name(where) if where.type == "cuda" else "cpu, 1 thread",
-                "torch": version("torch"),
-                "precision": precision,
-                "seconds": round(seconds, 1),
-                "commit": _commit(),
-            }
-            for measured in history
-        ]
-    )
+    return pd.DataFrame([asdict(experiment) | measured | provenance for measured in history], columns=COLUMNS)
 
 
 def initial_network(experiment: Experiment) -> Network:
@@ -140,7 +141,12 @@ def initial_network(experiment: Experiment) -> Network:
 
 
 def _train(
-    experiment: Experiment, data: Images, device: torch.device, precision: str, progress: Progress | None
+    experiment: Experiment,
+    data: Images,
+    device: torch.device,
+    precision: str,
+    progress: Progress | None,
+    sitting: Sitting,
 ) -> tuple[list[dict], Network]:
     train, validation, test = split(data, experiment.validation, experiment.split)
     if 0 < (few := experiment.train_images) < len(train):
@@ -155,8 +161,8 @@ def _train(
     )
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
     feed = feed_of(experiment, data, device)
-    order = generator_of(experiment, ORDER)
-    training_masks = partial(feed.draw, "training", generator_of(experiment, TRAIN_MASKS))
+    order, holes = generator_of(experiment, ORDER), generator_of(experiment, TRAIN_MASKS)
+    training_masks = partial(feed.draw, "training", holes)
 
     # What training and evaluation leave free in pieces adds up to gigabytes where images are large; else to have it
     # back costs more time than it is worth.
@@ -166,8 +172,30 @@ def _train(
         release()
         return correct_by_class(compute, autocast, feed, images, masks, len(data.classes))
 
-    history = []
-    for epoch in range(1, experiment.epochs + 1):
+    history, chosen = [], None
+    # Those that outlive an epoch; dropout has torch's own. Masks are drawn ahead of the network, but within an epoch.
+    generators = [order, holes, torch.default_generator]
+    if device.type == "cuda":
+        generators.append(torch.cuda.default_generators[torch.cuda.current_device()])
+
+    def state() -> dict:
+        return {
+            "history": history,
+            "network": network.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "generators": [generator.get_state() for generator in generators],
+            "chosen": chosen,
+        }
+
+    if saved := sitting.take_up():
+        history, chosen = saved["history"], saved["chosen"]
+        network.load_state_dict(saved["network"])
+        optimiser.load_state_dict(saved["optimiser"])
+        for generator, reached in zip(generators, saved["generators"], strict=True):
+            generator.set_state(reached)
+        if progress:
+            progress(*(history[-1][name] for name in TOLD))
+    for epoch in range(len(history) + 1, experiment.epochs + 1):
         release()
         network.train()
         shuffled = train[torch.randperm(len(train), generator=order)].to(device)
@@ -195,8 +223,14 @@ def _train(
         history.append(measured)
         if experiment.tested_at == "every sparsity" and _reported_epoch(experiment, history) == epoch:
             chosen = copy.deepcopy(network.state_dict())
-        if progress:
-            progress(epoch, measured["train_loss"], measured["train_accuracy"])
+        try:
+            if progress:
+                progress(*(measured[name] for name in TOLD))
+        except BaseException:  # whoever ends a run here goes on here
+            sitting.save(state())
+            raise
+        if sitting.is_due():
+            sitting.save(state())
     if experiment.tested_at == "every sparsity":
         last = copy.deepcopy(network.state_dict())
         network.load_state_dict(chosen)

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import multiprocessing
 import os
 import random
@@ -22,7 +23,7 @@ import torch
 from distributed import Client, LocalCluster
 from jupyter_client.manager import start_new_kernel
 
-from sparsecnn import results
+from sparsecnn import results, resuming
 from sparsecnn.datasets import REPOSITORY, data_root, load
 from sparsecnn.engines import Processes, connect, visible_gpus
 from sparsecnn.experiment import Experiment, SettingError, experiment
@@ -64,7 +65,7 @@ def _with_environment(environment, work, arguments):
 
 
 def same_rows(rows: pd.DataFrame, expected: pd.DataFrame) -> None:
-    pd.testing.assert_frame_equal(rows.drop(columns=VOLATILE), expected.drop(columns=VOLATILE))
+    pd.testing.assert_frame_equal(rows.drop(columns=VOLATILE), expected.drop(columns=VOLATILE), check_exact=True)
 
 
 def until(condition, seconds: float = 60):
@@ -102,9 +103,9 @@ def _sweep_and_tell(runs: list[Experiment], begun) -> None:
     """A sweep that releases the semaphore ``begun`` whenever it begins to train."""
     import sparsecnn.engines
 
-    def telling(*arguments):
+    def telling(*arguments, **settings):
         begun.release()
-        return train(*arguments)
+        return train(*arguments, **settings)
 
     sparsecnn.engines.train = telling
     sweep(runs, "cpu", workers=1)
@@ -133,6 +134,59 @@ def test_fifty_kills_lose_and_double_nothing(output, store, monkeypatch):
     interrupted = sweep(runs, "cpu", workers=1)
     monkeypatch.setenv("SPARSECNN_OUTPUT", str(output / "uninterrupted"))
     same_rows(interrupted, sweep(runs, "cpu", workers=1))
+
+
+def _sweep_and_save(runs: list[Experiment], die_at: int | None) -> None:
+    """A sweep that saves after every epoch; it is killed when it has written that state, before it is in its place."""
+    resuming.SAVE_AFTER = 0
+    numbers, to_disk = itertools.count(1), os.fsync
+
+    def fsync(file: int) -> None:
+        if next(numbers) == die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        to_disk(file)
+
+    os.fsync = fsync
+    sweep(runs, "cpu", workers=1)
+
+
+def _epochs_told(runs: list[Experiment], monkeypatch) -> list[int]:
+    """Those that a sweep of these runs in this process tells of."""
+    told = []
+
+    def listening(run, device, progress, **settings):
+        return train(run, device, lambda *seen: (told.append(seen[0]), progress(*seen)), **settings)
+
+    monkeypatch.setattr("sparsecnn.engines.train", listening)
+    sweep(runs, "cpu", workers=1)
+    return told
+
+
+def test_a_killed_sweep_goes_on_at_the_epoch_that_was_saved(monkeypatch):
+    run, moments = lengthy(seed=0, epochs=25), random.Random(0)
+    state = results.unfinished(run)
+    for _ in range(5):
+        before = state.read_bytes() if state.exists() else None
+        process = start(_sweep_and_save, [run], None)
+        until(lambda before=before: state.exists() and state.read_bytes() != before)
+        process.join(moments.uniform(0, 0.1))
+        process.kill()
+        process.join()
+    told = _epochs_told([run], monkeypatch)
+    assert told == list(range(told[0], 26)) and told[0] >= 5
+    same_rows(results.read("digits", "controlled"), train(run, "cpu"))
+    assert not list(state.parent.iterdir())
+
+
+def test_a_kill_in_the_middle_of_saving_leaves_the_state_before(monkeypatch):
+    run = brief(epochs=5)
+    process = start(_sweep_and_save, [run], 3)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert len(list(results.unfinished(run).parent.iterdir())) == 2  # the third beside the second
+    assert _epochs_told([run], monkeypatch) == [2, 3, 4, 5]
+    same_rows(results.read("digits", "controlled"), train(run, "cpu"))
+    assert not list(results.unfinished(run).parent.iterdir())
 
 
 def test_a_killed_sweep_leaves_no_process_behind(output):

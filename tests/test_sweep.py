@@ -44,7 +44,9 @@ def test_a_sweep_trains_only_what_is_missing(reference, monkeypatch):
     results.store(reference[0])
     assert missing(RUNS) == RUNS[1:]
     trained = []
-    monkeypatch.setattr("sparsecnn.engines.train", lambda run, *_: trained.append(run) or reference[RUNS.index(run)])
+    monkeypatch.setattr(
+        "sparsecnn.engines.train", lambda run, *_, **__: trained.append(run) or reference[RUNS.index(run)]
+    )
     same(sweep(RUNS, "cpu", workers=1), reference)
     assert trained == RUNS[1:]
     same(sweep(RUNS, "cpu"), reference)
@@ -87,7 +89,7 @@ def test_runs_that_do_not_end_within_the_budget_are_given_up(reference, capsys):
 
 
 def test_no_run_is_started_that_would_end_after_the_budget(monkeypatch, reference):
-    def slow(run, *_):
+    def slow(run, *_, **__):
         time.sleep(0.5)
         return reference[RUNS.index(run)]
 
