@@ -1,5 +1,6 @@
-# make report     train a quick version of every experiment here, into build/
+# make report     train a quick version of every experiment here, into build/report/, a web page in the end
 # make test       lint, unit tests, and every notebook run and compared with its committed outputs
+# make html       the web page of the executed notebooks, into build/html/
 # make full       train what results/ is missing, then make notebooks (days on a CPU; it resumes)
 # make notebooks  run every notebook in place from results/, which writes the tables and figures, and the README's tables
 # make bench      measure speed ratios on this machine
@@ -7,13 +8,23 @@ PYTHON ?= python3
 BIN := .venv/bin
 NOTEBOOKS := $(wildcard notebooks/[0-9]*.ipynb)
 
-.PHONY: setup report test full notebooks bench
+.PHONY: setup report html test full notebooks bench
 
 setup: .venv/ready
 .venv/ready: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --no-compile --requirement requirements.txt --editable .
 	touch $@
+
+# The web page of the notebooks in folder $(1), into folder $(2), with more options of sphinx-build in $(3).
+define site
+	rm -rf build/site $(2)
+	mkdir -p build/site
+	cp -r site/index.md README.md figures $(1)/[0-9]*.ipynb build/site
+	$(BIN)/python -m sphinx --quiet --fail-on-warning -c site -d build/doctrees $(3) build/site $(2)
+	@echo "The web page: $(CURDIR)/$(2)/index.html"
+endef
+QUICK_BANNER := A quick version, trained on this machine: few images, one seed. Front page: the recorded runs.
 
 QUICK_MNIST := -p seeds 1 -p train_images 9000
 # A look at the works on the drawn stand-in, too short to learn much: photographs take minutes an epoch.
@@ -38,8 +49,10 @@ report: setup
 	  SPARSECNN_OUTPUT=$(CURDIR)/build/report $(BIN)/papermill --cwd notebooks --progress-bar $$notebook \
 	    build/report/$$notebook $$quick || exit; \
 	done
-	$(BIN)/jupyter nbconvert --to html build/report/notebooks/*.ipynb
-	@echo "The report: $(CURDIR)/build/report/notebooks/*.html; its tables and figures are beside it."
+	$(call site,build/report/notebooks,build/report/html,-D html_theme_options.announcement="$(QUICK_BANNER)")
+
+html: setup
+	$(call site,notebooks,build/html)
 
 test: setup
 	$(BIN)/ruff check .

@@ -1,4 +1,7 @@
-"""Tables and tensors to matplotlib figures, in one style: the same network always has the same colour and marker."""
+"""Tables to matplotlib figures: the same network always has the same colour and marker.
+
+Notebooks set the style of all figures with ``plt.style.use("sparsecnn.report")``.
+"""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -6,7 +9,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .results import output_root, replacing
 from .tables import has_collapsed
 
 __all__ = [
@@ -18,8 +20,7 @@ __all__ = [
     "curves_by_setting",
     "difference_against_sparsity",
     "learning_curves",
-    "save",
-    "use_style",
+    "spread_of_runs",
 ]
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
@@ -31,33 +32,6 @@ COLOURS = {
 }
 MARKERS = {"SparseConvNet": "o", "ConvNet": "s", "ConvNet + mask": "^", "SparseConvNet, rescaled": "D"}
 PUBLISHED = "#888888"
-
-
-def use_style() -> None:
-    """Sets matplotlib's defaults for every figure of the report."""
-    plt.rcParams.update(
-        {
-            "figure.dpi": 100,
-            "savefig.dpi": 200,
-            "figure.constrained_layout.use": True,
-            "font.size": 10,
-            "axes.titlesize": 10,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "grid.alpha": 0.25,
-            "legend.frameon": False,
-            "lines.linewidth": 1.5,
-            "lines.markersize": 5,
-            "image.interpolation": "nearest",
-        }
-    )
-
-
-def save(figure: Figure, name: str) -> None:
-    """Writes figures/<name>.png under the output root."""
-    with replacing(output_root() / "figures" / f"{name}.png") as file:
-        figure.savefig(file, format="png", metadata={"Software": None})  # without matplotlib's version in it
 
 
 def accuracy_against_sparsity(table: pd.DataFrame, runs: pd.DataFrame, title: str) -> Figure:
@@ -183,6 +157,20 @@ def accuracy_by_class(counts: pd.DataFrame, title: str) -> Figure:
     panels[-1, 0].set_xlabel("class, from the hardest to the easiest")
     shared_legend(figure)
     figure.suptitle(title)
+    return figure
+
+
+def spread_of_runs(runs: pd.DataFrame, live: pd.DataFrame, title: str) -> Figure:
+    """Test accuracies on one line a network: a marker a run, and a star for each of ``live``; both a row a run."""
+    models = list(dict.fromkeys(runs["model"]))
+    figure, panel = plt.subplots(figsize=(7, 0.5 * len(models) + 1.4))
+    for place, model in enumerate(models):
+        at = runs.loc[runs["model"] == model, "test_accuracy"]
+        panel.plot(at, [place] * len(at), ls="", marker=MARKERS[model], color=COLOURS[model], ms=7, alpha=0.7)
+        now = live.loc[live["model"] == model, "test_accuracy"]
+        panel.plot(now, [place] * len(now), ls="", marker="*", color="black", ms=15, zorder=5)
+    panel.set_yticks(range(len(models)), models)
+    panel.set(xlabel="test accuracy (%)", ylim=(len(models) - 0.5, -0.5), title=title)
     return figure
 
 

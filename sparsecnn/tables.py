@@ -27,6 +27,7 @@ __all__ = [
     "update_readme",
     "wide",
     "wide_by_setting",
+    "wide_difference",
 ]
 
 # At or below this a run has collapsed. Who always answers with the most frequent class has 11.35% on MNIST, 10% on the
@@ -182,6 +183,15 @@ def paired_difference(
     clear = table["difference"].abs() > table["ci95"]
     sign = table["difference"].gt(0).map({True: "more", False: "less"})
     return table.assign(holds=sign.where(clear, "")).round({"difference": 2, "ci95": 2})
+
+
+def wide_difference(differences: pd.DataFrame, index: str | list[str], columns: str) -> pd.DataFrame:
+    """The differences of :func:`paired_difference` as words, "mean ± interval", those that hold with a star."""
+    words = [
+        f"{mean:+.2f}" + (f" ± {half:.2f}" if half == half else "") + (" *" if holds else "")
+        for mean, half, holds in zip(differences["difference"], differences["ci95"], differences["holds"], strict=True)
+    ]
+    return differences.assign(words=words).pivot(index=index, columns=columns, values="words")
 
 
 def has_collapsed(runs: pd.DataFrame) -> pd.Series:
