@@ -12,6 +12,9 @@ NOTEBOOKS := $(wildcard notebooks/[0-9]*.ipynb)
 
 setup: .venv/ready
 .venv/ready: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("$(PYTHON) is Python " + sys.version.split()[0] + \
+	  ": 3.11 or newer is needed, say make PYTHON=python3.12")'
+	@echo "Setting up .venv: PyTorch and what goes with it, some gigabytes, for some minutes."
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --no-compile --requirement requirements.txt --editable .
 	touch $@
