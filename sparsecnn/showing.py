@@ -94,6 +94,8 @@ class Table:
         return f"{self.caption}\n{text}" if self.caption else text
 
     def _repr_html_(self) -> str:
+        if not len(self.words):
+            return f"<p><b>{self.caption}</b> (none)</p>"
         quoted = [f".row{place}" for place, name in enumerate(self.words.index) if "published" in str(name)]
         quoted += [f".col{place}" for place, name in enumerate(self.words.columns) if "published" in str(name)]
         styles = {

@@ -78,7 +78,9 @@ def test_table_keeps_its_index_and_the_protocols_names():
 
 
 def test_table_without_rows_says_so():
-    assert str(Table(pd.DataFrame({"seed": []}), "a")) == "(none)"
+    nothing = Table(pd.DataFrame({"seed": []}), "a", "Runs that collapsed")
+    assert str(nothing) == "Runs that collapsed\n(none)"
+    assert nothing._repr_html_() == "<p><b>Runs that collapsed</b> (none)</p>"
 
 
 def test_table_is_the_same_html_each_time_and_marks_published_numbers():
