@@ -13,7 +13,7 @@ from .analysis import late_drops, mismatch, transfers, variance_explained
 from .experiment import grid
 from .results import of_experiments
 from .studies import ablations, hyperparameters, matrix, rescaled_starts
-from .tables import ci95, has_collapsed, paired_difference, selected
+from .tables import ci95, has_collapsed, paired_difference, selected, with_rescaled
 
 __all__ = ["CLAIMS", "HOLDS", "IN_PART", "NOT", "UNTESTED", "judge"]
 
@@ -122,9 +122,8 @@ def _claim_5(read: Callable) -> Judgement:
         return _untested("MNIST's ConvNet", "controlled")
     evidence = [f"controlled: ConvNet loses {_with_interval(loss)} points from 0% to 60% missing, so little can show"]
     masked = paired_difference(rows, "ConvNet + mask", "ConvNet").query("sparsity >= 0.8")
-    restarted = read(rescaled_starts())
-    both = pd.concat([rows[rows["model"] == "ConvNet"], restarted.assign(run=-1 - restarted["run"])])
-    sparse = paired_difference(both, "SparseConvNet", "ConvNet").query("sparsity >= 0.8")
+    both = with_rescaled(rows, read(rescaled_starts()))
+    sparse = paired_difference(both, "SparseConvNet, rescaled", "ConvNet").query("sparsity >= 0.8")
     shown = 0
     for name, levels in (("ConvNet + mask", masked), ("SparseConvNet from a rescaled start", sparse)):
         proven = levels[levels["holds"] == "more"]

@@ -28,6 +28,7 @@ __all__ = [
     "wide",
     "wide_by_setting",
     "wide_difference",
+    "with_rescaled",
 ]
 
 # At or below this a run has collapsed. Who always answers with the most frequent class has 11.35% on MNIST, 10% on the
@@ -192,6 +193,11 @@ def wide_difference(differences: pd.DataFrame, index: str | list[str], columns: 
         for mean, half, holds in zip(differences["difference"], differences["ci95"], differences["holds"], strict=True)
     ]
     return differences.assign(words=words).pivot(index=index, columns=columns, values="words")
+
+
+def with_rescaled(rows: pd.DataFrame, rescaled: pd.DataFrame) -> pd.DataFrame:
+    """A table's rows and those of studies.rescaled_starts, as a network of its own: "SparseConvNet, rescaled"."""
+    return pd.concat([rows, rescaled.assign(model="SparseConvNet, rescaled", run=-1 - rescaled["run"])])
 
 
 def has_collapsed(runs: pd.DataFrame) -> pd.Series:
