@@ -1,17 +1,27 @@
 """What the rows of many runs say together: variance explained, late drops, train x test matrices."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.oneway import confint_noncentrality
 
-from .experiment import Experiment, levels_of
+from .experiment import MODELS, Experiment, levels_of
 from .results import of_experiments
 from .studies import Step
-from .tables import ci95, has_collapsed, selected
+from .tables import ci95, has_collapsed, mean_differences, selected
 
-__all__ = ["bridge_table", "late_drops", "matrix_table", "mismatch", "transfers", "variance_explained"]
+__all__ = [
+    "bridge_table",
+    "late_drops",
+    "matrix_table",
+    "mismatch",
+    "mismatch_differences",
+    "transfers",
+    "variance_explained",
+]
 
 
 def variance_explained(runs: pd.DataFrame) -> pd.DataFrame:
@@ -148,6 +158,22 @@ def mismatch(measured: pd.DataFrame) -> pd.DataFrame:
         lines[run] = (cost[denser | denser.T].mean(), cost[denser].mean(), cost[denser.T].mean())
     index = pd.MultiIndex.from_tuples(lines, names=["model", "seed"])
     return pd.DataFrame(list(lines.values()), index=index, columns=["mismatch", "from_denser", "from_sparser"])
+
+
+def mismatch_differences(costs: pd.DataFrame) -> pd.DataFrame:
+    """The columns of :func:`mismatch`, each network less each that comes after it, paired by seed.
+
+    Returns:
+        Columns networks, cost, and those of tables.paired_difference.
+    """
+    parts = {}
+    for cost in costs:
+        by_seed = costs[cost].unstack("model")
+        for first, second in itertools.combinations([model for model in MODELS if model in by_seed], 2):
+            parts[f"{first} less {second}", cost] = (by_seed[first] - by_seed[second]).dropna()
+    if not parts:
+        return pd.DataFrame(columns=["networks", "cost", "n_seeds", "difference", "ci95", "holds"])
+    return mean_differences(pd.concat(parts, names=["networks", "cost"]), ["networks", "cost"])
 
 
 def bridge_table(steps: list[Step], rows: pd.DataFrame) -> pd.DataFrame:

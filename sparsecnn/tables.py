@@ -20,6 +20,7 @@ __all__ = [
     "collapsed",
     "has_collapsed",
     "markdown",
+    "mean_differences",
     "paired_difference",
     "published",
     "save",
@@ -179,8 +180,12 @@ def paired_difference(
     runs = selected(rows, rule).pivot(index=[*key, "seed"], columns="model", values="test_accuracy")
     if not {model, baseline} <= set(runs.columns):
         return pd.DataFrame(columns=[*key, "n_seeds", "difference", "ci95", "holds"])
-    pairs = (runs[model] - runs[baseline]).dropna().groupby(key, sort=False)
-    table = pairs.agg(n_seeds="count", difference="mean", ci95=ci95).reset_index()
+    return mean_differences((runs[model] - runs[baseline]).dropna(), key)
+
+
+def mean_differences(apart: pd.Series, key: list[str]) -> pd.DataFrame:
+    """Differences, one a pair of runs, with an index that has ``key``, as :func:`paired_difference` returns them."""
+    table = apart.groupby(key, sort=False).agg(n_seeds="count", difference="mean", ci95=ci95).reset_index()
     clear = table["difference"].abs() > table["ci95"]
     sign = table["difference"].gt(0).map({True: "more", False: "less"})
     return table.assign(holds=sign.where(clear, "")).round({"difference": 2, "ci95": 2})

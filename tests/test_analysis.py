@@ -4,7 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sparsecnn.analysis import bridge_table, late_drops, matrix_table, mismatch, transfers, variance_explained
+from sparsecnn.analysis import (
+    bridge_table,
+    late_drops,
+    matrix_table,
+    mismatch,
+    mismatch_differences,
+    transfers,
+    variance_explained,
+)
 from sparsecnn.experiment import experiment
 from sparsecnn.results import SETTINGS
 from sparsecnn.studies import bridge, matrix
@@ -135,6 +143,17 @@ def test_mismatch_is_what_training_at_another_level_costs():
     assert found.index.tolist() == [("SparseConvNet", 0), ("ConvNet", 0)]
     assert found["from_denser"].tolist() == [20, 30] and found["from_sparser"].tolist() == [8, 18]
     assert found["mismatch"].tolist() == [14, 24]
+
+
+def test_differences_of_mismatches_are_paired_by_seed():
+    index = pd.MultiIndex.from_product([["ConvNet", "SparseConvNet"], [0, 1]], names=["model", "seed"])
+    costs = pd.DataFrame({"mismatch": [5.0, 7.0, 4.0, 5.9], "from_denser": [1.0, 2.0, 2.0, 2.0]}, index=index)
+    found = mismatch_differences(costs)
+    assert found["networks"].unique().tolist() == ["SparseConvNet less ConvNet"]
+    assert found["cost"].tolist() == ["mismatch", "from_denser"] and found["n_seeds"].tolist() == [2, 2]
+    assert found["difference"].tolist() == [-1.05, 0.5]
+    assert found["ci95"].tolist() == [0.64, 6.35] and found["holds"].tolist() == ["less", ""]
+    assert mismatch_differences(costs.loc[["ConvNet"]]).empty
 
 
 def test_a_bridges_steps_are_paired_by_seed():
