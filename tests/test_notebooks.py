@@ -86,6 +86,19 @@ def full_store(output) -> Path:
     return output
 
 
+def test_the_mnist_notebook_trains_one_point_and_places_it_among_the_others(output):
+    outputs = execute(
+        "02_mnist", output, protocol="controlled", sparsity=0.9, seeds=1, epochs=1, train_images=100, one_point=True,
+        device="cpu",
+    )  # fmt: skip
+    assert "3 of 3 runs" in text_of(outputs["scope"])
+    live = text_of(outputs["live"])
+    assert "the new run has" in live and "of the recorded runs" in live
+    assert has_figure(outputs["live"])
+    stored = pd.concat(results.read(name, "controlled") for name in ("mnist", "digits"))
+    assert set(stored["seed"]) == {0}  # the new one is shown alone
+
+
 def test_the_caltech_notebook_trains_and_shows_what_it_is_asked_for(output):
     outputs = execute(
         "03_caltech", output, dataset="shapes", protocol="as_reported", sparsity=0.3, seeds=1, epochs=1, batch_size=8,
