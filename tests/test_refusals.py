@@ -130,7 +130,7 @@ NOTEBOOKS = sorted(REPOSITORY.glob("notebooks/[0-9]*.ipynb"))
 WRONG = [30, -0.1, math.nan, math.inf, "abc", "", "a\nb", True, [0.3], {"a": 1}, 10**30]
 # What a parameter takes of these.
 RIGHT = dict.fromkeys(["seed", "seeds", "epochs", "batch_size", "train_images"], [30])
-RIGHT |= {"rerun": [True], "learning_rates": [[0.3]]}
+RIGHT |= {"rerun": [True], "one_point": [True], "learning_rates": [[0.3]]}
 
 
 def code_cells(notebook) -> tuple[list[str], int]:
