@@ -135,14 +135,24 @@ def opened(browser, lab: str, name: str) -> Page:
     return page
 
 
+def committed(name: str, kind: str) -> int:
+    """How many outputs of that kind a notebook is committed with."""
+    cells = json.loads((REPOSITORY / f"notebooks/{name}.ipynb").read_text())["cells"]
+    return sum(kind in output.get("data", {}) for cell in cells for output in cell.get("outputs", []))
+
+
+def wait_for_outputs(page: Page, selector: str, count: int) -> None:
+    page.wait_for_function(f"() => document.querySelectorAll('.jp-OutputArea {selector}').length == {count}")
+
+
+IMAGES, PAGES = ".jp-RenderedImage img", ".jp-RenderedHTML"
+
+
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_lab_shows_what_is_committed(browser, lab, name):
-    cells = json.loads((REPOSITORY / f"notebooks/{name}.ipynb").read_text())["cells"]
-    outputs = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
     page = opened(browser, lab, name)
-    for kind, selector in (("image/png", ".jp-RenderedImage img"), ("text/html", ".jp-RenderedHTML table")):
-        count = sum(kind in output for output in outputs)
-        page.wait_for_function(f"() => document.querySelectorAll('.jp-OutputArea {selector}').length == {count}")
+    wait_for_outputs(page, IMAGES, committed(name, "image/png"))
+    wait_for_outputs(page, PAGES, committed(name, "text/html"))
     assert page.locator(".jp-OutputArea [data-mime-type='application/vnd.jupyter.error']").count() == 0
     page.close()
 
@@ -150,8 +160,8 @@ def test_lab_shows_what_is_committed(browser, lab, name):
 @pytest.mark.parametrize("name", ["00_sparsification", "01_architecture"])
 def test_lab_runs_all_cells(browser, lab, name):
     page = opened(browser, lab, name)
-    images = page.locator(".jp-OutputArea .jp-RenderedImage img")
-    count = images.count()
+    figures = committed(name, "image/png")
+    wait_for_outputs(page, IMAGES, figures)
     page.wait_for_selector(
         "[data-status='idle'], .jp-Notebook-ExecutionIndicator[data-status='idle']", state="attached"
     )
@@ -166,7 +176,7 @@ def test_lab_runs_all_cells(browser, lab, name):
     assert re.search(r"\d", last.inner_text())
     assert page.locator(".jp-OutputArea [data-mime-type='application/vnd.jupyter.error']").count() == 0
     sliders = 1 if name == "00_sparsification" else 0
-    assert images.count() == count - sliders  # where the still was is a slider now
+    wait_for_outputs(page, IMAGES, figures - sliders)  # where the still was is a slider now
     if sliders:
         picture = page.locator(".jupyter-widgets.widget-image, img.widget-image").first
         picture.wait_for()
