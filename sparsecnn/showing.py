@@ -116,7 +116,7 @@ class Table:
 
 
 def _word(value: object, name: object, digits: int) -> str:
-    """``name``: of the column or level that the value stands in; of several levels, the names together."""
+    """``name``: of the column or level that the value stands in."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None or value != value:
@@ -124,9 +124,9 @@ def _word(value: object, name: object, digits: int) -> str:
     if isinstance(value, Integral):
         return f"{value:,}"
     if isinstance(value, float):
-        if "sparsity" in str(name):
+        if name in ("sparsity", "train_sparsity", "test_sparsity"):
             return f"{100 * value:g}%"
-        return f"{value:g}" if "learning_rate" in str(name) or "weight_decay" in str(name) else f"{value:.{digits}f}"
+        return f"{value:g}" if name in ("learning_rate", "weight_decay") else f"{value:.{digits}f}"
     return str(value)
 
 

@@ -77,6 +77,13 @@ def test_table_keeps_its_index_and_the_protocols_names():
     assert str(Table(frame, "a")).split() == ["difference", "as_run", "sparsity", "10%", "1.00"]
 
 
+def test_only_sparsities_are_percentages():
+    frame = pd.DataFrame(
+        {("ConvNet", "trained on every sparsity"): [96.5]}, index=pd.Index([0.1], name="test_sparsity")
+    )
+    assert str(Table(frame, "a", digits=1)).split()[-2:] == ["10%", "96.5"]
+
+
 def test_table_without_rows_says_so():
     nothing = Table(pd.DataFrame({"seed": []}), "a", "Runs that collapsed")
     assert str(nothing) == "Runs that collapsed\n(none)"
