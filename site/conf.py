@@ -14,6 +14,9 @@ myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # they are executed
 nb_merge_streams = True
+# A widget (a progress bar of `make report`, say) is shown as its text: to be live it would need scripts from elsewhere.
+nb_ipywidgets_js = {}
+nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json", None)]
 
 html_theme = "sphinx_book_theme"
 html_title = "Sparsity invariant convolution"
