@@ -16,7 +16,7 @@ from .results import output_root, replacing
 
 __all__ = ["Table", "show_figure", "show_slider", "show_table"]
 
-# One figure or table is the same file each time, whatever the day and the version of matplotlib.
+# Without the day and the version of matplotlib: the same figure is the same file each time.
 METADATA = {"png": {"Software": None}, "svg": {"Creator": None, "Date": None}}
 
 
