@@ -73,3 +73,4 @@ notebooks: setup
 bench: setup
 	$(BIN)/python benchmarks/layer.py
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/stacks.py

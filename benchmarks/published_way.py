@@ -94,15 +94,18 @@ class CaltechNetwork(nn.Module):
         return self.head(image.flatten(1))
 
 
-def train_steps(data: Images, sparsity: float, batch_size: int) -> Iterator[None]:
+def train_steps(data: Images, sparsity: float, batch_size: int, device: str) -> Iterator[None]:
     """Yields after each training step, for ever."""
     of_digits = data.images.shape[1] == 1
-    network = MNISTNetwork() if of_digits else CaltechNetwork()
+    network = (MNISTNetwork() if of_digits else CaltechNetwork()).to(device)
     dataset = (RowDataset if of_digits else photographs)(data, sparsity)
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=1e-3)
     while True:
-        for image, mask, label in DataLoader(dataset, batch_size, shuffle=True, drop_last=True):
+        for batch in DataLoader(dataset, batch_size, shuffle=True, drop_last=True):
+            image, mask, label = (tensor.to(device) for tensor in batch)
             optimiser.zero_grad()
             F.cross_entropy(network(image, mask), label).backward()
             optimiser.step()
+            if device == "cuda":
+                torch.cuda.synchronize()
             yield

@@ -1,9 +1,9 @@
-"""Seconds an epoch of training takes, the published way and ours, side by side in one run.
+"""Seconds an epoch of training takes, the published way and ours, side by side in one run; on CUDA where there is one.
 
 SparseConvNet at 50% sparsity: MNIST's at batch 64, Caltech-101's at batch 128. Each way trains for some steps, in
-turns. Ours is timed as a sweep runs it, one thread a run, alone and with as many runs side by side as there are cores;
-the published way has all cores. Each has processes of its own, since ours changes how a process keeps memory.
-Caltech-101's step is timed on drawn pictures of the same size, which cost the same.
+turns. On the CPU ours is timed as a sweep runs it, one thread a run, alone and with as many runs side by side as there
+are cores; the published way has all cores. Each has processes of its own, since ours changes how a process keeps
+memory. Caltech-101's step is timed on drawn pictures of the same size, which cost the same.
 """
 
 import functools
@@ -23,21 +23,30 @@ from published_way import train_steps
 from sparsecnn.datasets import load
 from sparsecnn.experiment import Experiment, experiment
 from sparsecnn.results import output_root, replacing
-from sparsecnn.training import train
+from sparsecnn.training import train, train_stack
 
 
 class Case(NamedTuple):
     title: str
     run: Experiment
+    device: str
     steps: int  # timed in one go
     epoch: int  # steps of an epoch
     rounds: int
 
 
+DIGITS = ("MNIST, SparseConvNet, batch 64", experiment("mnist", "as_reported", "SparseConvNet", 0.5))
+PHOTOGRAPHS = ("Caltech-101, SparseConvNet, batch 128", experiment("shapes", "controlled", "SparseConvNet", 0.5))
 CASES = (
-    Case("MNIST, SparseConvNet, batch 64", experiment("mnist", "as_reported", "SparseConvNet", 0.5), 100, 938, 5),
-    Case("Caltech-101, SparseConvNet, batch 128", experiment("shapes", "controlled", "SparseConvNet", 0.5), 1, 44, 3),
+    Case(*DIGITS, "cpu", 100, 938, 5),
+    Case(*PHOTOGRAPHS, "cpu", 1, 44, 3),
+    Case(*DIGITS, "cuda", 100, 938, 5),
+    Case(*PHOTOGRAPHS, "cuda", 20, 44, 5),
 )
+
+
+def name_of(device: str) -> str:
+    return torch.cuda.get_device_name() if device == "cuda" else f"cpu, {len(os.sched_getaffinity(0))} cores"
 
 
 def seconds(call) -> float:
@@ -48,7 +57,7 @@ def seconds(call) -> float:
 
 @functools.cache
 def steps_of(case: Case) -> Iterator[None]:
-    steps = train_steps(load(case.run.dataset), case.run.sparsity, case.run.batch_size)
+    steps = train_steps(load(case.run.dataset), case.run.sparsity, case.run.batch_size, case.device)
     next(steps)  # warm
     return steps
 
@@ -59,19 +68,30 @@ def published_way(case: Case) -> float:
     return seconds(lambda: list(itertools.islice(steps, case.steps))) / case.steps * case.epoch
 
 
-def ours(case: Case) -> float:
-    """Seconds an epoch: of two runs that differ in their number of steps alone, so set-up and testing cancel out."""
-    images = case.run.batch_size * case.steps
-    short, long = (replace(case.run, epochs=1, train_images=count) for count in (images, 2 * images))
-    return (seconds(lambda: train(long, "cpu")) - seconds(lambda: train(short, "cpu"))) / case.steps * case.epoch
+def ours(case: Case, stack: int = 1) -> float:
+    """Seconds an epoch, of so many runs in one stack: of two trainings that differ in their number of steps alone, so
+    set-up and testing cancel out."""
+
+    def train_for(steps: int) -> None:
+        images = steps * case.run.batch_size
+        runs = [replace(case.run, epochs=1, train_images=images, seed=seed) for seed in range(stack)]
+        if stack == 1:
+            train(*runs, case.device)
+        else:
+            train_stack(runs, case.device)
+
+    return (
+        (seconds(lambda: train_for(2 * case.steps)) - seconds(lambda: train_for(case.steps))) / case.steps * case.epoch
+    )
 
 
 def measure(case: Case, theirs: Pool, alone: Pool, many: Pool, cores: int) -> pd.DataFrame:
     ways = {
         "published way": lambda: theirs.apply(published_way, [case]),
         "ours, one run": lambda: alone.apply(ours, [case]),
-        f"ours, {cores} runs at once": lambda: max(many.map(ours, [case] * cores, chunksize=1)) / cores,
     }
+    if case.device == "cpu":
+        ways[f"ours, {cores} runs at once"] = lambda: max(many.map(ours, [case] * cores, chunksize=1)) / cores
     for way in ways.values():
         way()  # warm
     table = pd.DataFrame([{name: way() for name, way in ways.items()} for _ in range(case.rounds)])
@@ -84,7 +104,7 @@ def measure(case: Case, theirs: Pool, alone: Pool, many: Pool, cores: int) -> pd
             "ratio": ratio.median().round(2).to_list(),
             "ratio_least": ratio.min().round(2).to_list(),
             "ratio_most": ratio.max().round(2).to_list(),
-            "device": f"cpu, {cores} cores",
+            "device": name_of(case.device),
             "torch": torch.__version__,
         }
     )
@@ -94,7 +114,8 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0))
     spawn = multiprocessing.get_context("spawn")
     with spawn.Pool(1) as theirs, spawn.Pool(1) as alone, spawn.Pool(cores) as many:
-        summary = pd.concat([measure(case, theirs, alone, many, cores) for case in CASES], ignore_index=True)
+        cases = [case for case in CASES if case.device == "cpu" or torch.cuda.is_available()]
+        summary = pd.concat([measure(case, theirs, alone, many, cores) for case in cases], ignore_index=True)
     print(summary.to_string(index=False))
     with replacing(output_root() / "results/benchmarks.csv") as file:
         summary.to_csv(file, index=False)

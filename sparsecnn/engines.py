@@ -1,8 +1,9 @@
 """Where the runs of a sweep are trained: in this process, in processes side by side, or on a dask.distributed cluster.
 
-An engine starts runs with ``submit(number, experiment, resume)``, which gives a future of their rows, keeps up to
-``width`` of them going, and says at each ``poll()`` how far they are. Those that ``resumes`` can keep a run's state in
-the file ``resume``, see training.train. Leaving an engine's ``with`` block on an error ends what still runs.
+An engine starts runs, one or a stack of them, with ``submit(runs, resume)``, ``runs`` being Experiments by their
+numbers. That gives a future of their rows, a frame each. It keeps up to ``width`` of these going, and says at each
+``poll()`` how far they are. Those that ``resumes`` can keep the state of a lone run in the file ``resume``, see
+training.train. Leaving an engine's ``with`` block on an error ends what still runs.
 """
 
 import multiprocessing
@@ -16,6 +17,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +25,7 @@ import pandas as pd
 import torch
 
 from .experiment import Experiment, SettingError, check_type
-from .training import TrainingError, train
+from .training import TrainingError, train, train_stack
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -33,6 +35,7 @@ __all__ = ["Cluster", "Here", "Processes", "TimeIsUp", "connect", "visible_gpus"
 PATIENCE = 4  # seconds for a scheduler to answer
 # Called with a run's number, the epoch it has finished, and that epoch's training loss and accuracy in percent.
 Show = Callable[[int, int, float, float], None]
+Runs = dict[int, Experiment]
 
 
 class TimeIsUp(Exception):
@@ -54,21 +57,21 @@ class Here:
     def __exit__(self, *_) -> None:
         pass
 
-    def submit(self, number: int, experiment: Experiment, resume: Path | None) -> Future:
+    def submit(self, runs: Runs, resume: Path | None) -> Future:
         begun = time.monotonic()
         earlier = resume is not None and resume.exists()  # then the first epoch told of is an earlier sitting's
 
-        def progress(epoch: int, *measured: float) -> None:
+        def show(number: int, epoch: int, *measured: float) -> None:
             nonlocal begun, earlier
             self.show(number, epoch, *measured)
             now = time.monotonic()
-            if resume and not earlier and epoch < experiment.epochs and now + (now - begun) > self.end:
+            if resume and not earlier and epoch < runs[number].epochs and now + (now - begun) > self.end:
                 raise TimeIsUp
             begun, earlier = now, False
 
         future: Future = Future()
         try:
-            future.set_result(train(experiment, self.device, progress, resume=resume))
+            future.set_result(_train(runs, self.device, show, resume))
         except Exception as error:
             future.set_exception(error)
         return future
@@ -107,8 +110,8 @@ class Processes:
                 "what is stored stays as it was, start again to go on"
             ) from None
 
-    def submit(self, number: int, experiment: Experiment, resume: Path | None) -> Future:
-        return self.pool.submit(_in_process, number, experiment, self.device, resume)
+    def submit(self, runs: Runs, resume: Path | None) -> Future:
+        return self.pool.submit(_in_process, runs, self.device, resume)
 
     def poll(self) -> None:
         while not self.told.empty():
@@ -136,8 +139,15 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _in_process(number: int, experiment: Experiment, device: str, resume: Path | None) -> pd.DataFrame:
-    return train(experiment, device, lambda *seen: _told.put((number, *seen)), resume=resume)
+def _in_process(runs: Runs, device: str, resume: Path | None) -> list[pd.DataFrame]:
+    return _train(runs, device, lambda *seen: _told.put(seen), resume)
+
+
+def _train(runs: Runs, device: str, show: Show, resume: Path | None) -> list[pd.DataFrame]:
+    numbers, experiments = list(runs), list(runs.values())
+    if len(runs) > 1:
+        return train_stack(experiments, device, lambda place, *seen: show(numbers[place], *seen))
+    return [train(experiments[0], device, partial(show, numbers[0]), resume=resume)]
 
 
 class Cluster:
@@ -177,8 +187,8 @@ class Cluster:
                 "start again to go on"
             ) from None
 
-    def submit(self, number: int, experiment: Experiment, _: None) -> Future:
-        return self.executor.submit(_on_worker, number, experiment, self.device, self.topic)
+    def submit(self, runs: Runs, _: None) -> Future:
+        return self.executor.submit(_on_worker, runs, self.device, self.topic)
 
     def poll(self) -> None:
         while not self.told.empty():
@@ -188,12 +198,12 @@ class Cluster:
 _alone = threading.Lock()
 
 
-def _on_worker(number: int, experiment: Experiment, device: str, topic: str) -> pd.DataFrame:
+def _on_worker(runs: Runs, device: str, topic: str) -> list[pd.DataFrame]:
     from distributed import get_worker
 
     worker = get_worker()
     with _alone:  # whatever the number of threads that the worker was started with
-        return train(experiment, device, lambda *seen: worker.log_event(topic, (number, *seen)))
+        return _train(runs, device, lambda *seen: worker.log_event(topic, seen), None)
 
 
 def connect(scheduler: str | None) -> "Client | None":

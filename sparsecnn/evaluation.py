@@ -1,4 +1,7 @@
-"""How many images a network classifies correctly: at its own sparsity, at others, under masks with structure."""
+"""How many images a network classifies correctly: at its own sparsity, at others, under masks with structure.
+
+Tensors have a leading axis of runs, those that train together.
+"""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -7,12 +10,12 @@ import torch
 from torch import Generator, Tensor
 
 from .experiment import Experiment, levels_of
-from .feeds import CONDITION_MASKS, Feed, draw_packed, on_device, random_scheme
+from .feeds import CONDITION_MASKS, Feeds, draw_packed, on_device, random_scheme
 from .masks import row_mask, seed_from, square_mask, unpack
 
 __all__ = ["CONDITIONS", "conditions_of", "correct_by_class", "transfer"]
 
-Masks = Callable[[Tensor], Tensor]  # for images of these indices
+Masks = Callable[[Tensor], Tensor]  # for images of these indices, R x N
 BATCHES = {28: 500, 224: 128}  # by width; as many images as memory holds well
 # Test masks: the data set's own scheme at every level, a missing square, and missing rows, at two levels each.
 CONDITIONS = ("random", "square", "rows")
@@ -21,24 +24,24 @@ STRUCTURED = (0.3, 0.5)
 
 @torch.no_grad()
 def correct_by_class(
-    network: torch.nn.Module,
+    compute: Callable[[Tensor, Tensor], Tensor],
     autocast: torch.autocast,
-    feed: Feed,
+    feeds: Feeds,
     images: Tensor,
     masks: Masks,
     classes: int,
-) -> list[int]:
-    """How many of the images are classified correctly, a number a class."""
-    network.eval()
-    size = max(1, min(BATCHES[feed.size[1]], len(images)))
+) -> list[list[int]]:
+    """How many of the images each run's network classifies correctly, a number a class."""
+    size, runs = max(1, min(BATCHES[feeds.size[1]], len(images))), len(feeds.feeds)
     # Every batch is whole, so that a compiled network meets one shape.
-    filled_up = on_device(torch.cat([images, images[:1].expand(-len(images) % size)]), feed.device)
-    correct, left = torch.zeros(classes, dtype=torch.long, device=feed.device), len(images)
-    for image, mask, label in feed.ahead(filled_up.split(size) if len(images) else (), masks):
+    filled_up = on_device(torch.cat([images, images[:1].expand(-len(images) % size)]), feeds.device)
+    correct, left = torch.zeros(runs, classes, dtype=torch.long, device=feeds.device), len(images)
+    batches = filled_up.expand(runs, -1).split(size, dim=1) if len(images) else ()
+    for image, mask, label in feeds.ahead(batches, masks):
         with autocast:
-            scores = network(image, mask)
-        hits = scores.argmax(1) == label
-        correct.scatter_add_(0, label[:left], hits[:left].long())
+            scores = compute(image, mask)
+        hits = scores.argmax(2) == label
+        correct.scatter_add_(1, label[:, :left], hits[:, :left].long())
         left -= size
     return correct.tolist()
 
@@ -50,24 +53,29 @@ def conditions_of(dataset: str) -> Iterator[tuple[str, float]]:
 
 
 def transfer(
-    experiment: Experiment, count: Callable[[Masks], int], test: Tensor, feed: Feed
-) -> dict[tuple[str, float], int]:
-    """Correctly classified test images under each of :func:`conditions_of` but the experiment's own.
+    experiments: list[Experiment], count: Callable[[Masks], list[int]], test: Tensor, feeds: Feeds
+) -> list[dict[tuple[str, float], int]]:
+    """Correctly classified test images of each run under each of :func:`conditions_of` but the experiment's own.
 
     Args:
-        count: gives that number for the network under given masks.
+        count: gives those numbers for the networks under given masks.
         test: the test images' indices, ascending.
-        feed: theirs.
     """
-    found, place = {}, test.to(feed.device)
-    for kind, level in conditions_of(experiment.dataset):
-        if (kind, level) != ("random", experiment.sparsity):
-            packed = _masks(experiment.dataset, experiment.seed, kind, level, len(test), feed.size).to(feed.device)
+    found, place = [{} for _ in experiments], test.to(feeds.device)
+    dataset = experiments[0].dataset
+    which = torch.arange(len(experiments), device=feeds.device).unsqueeze(1)
+    for kind, level in conditions_of(dataset):
+        others = [(kind, level) != ("random", run.sparsity) for run in experiments]
+        if any(others):
+            of_runs = [_masks(dataset, run.seed, kind, level, len(test), feeds.size) for run in experiments]
+            packed = torch.stack(of_runs).to(feeds.device)
 
             def masks(chosen: Tensor, packed: Tensor = packed) -> Tensor:
-                return unpack(packed[torch.searchsorted(place, chosen)], feed.size[1])
+                return unpack(packed[which, torch.searchsorted(place, chosen)], feeds.size[1])
 
-            found[kind, level] = count(masks)
+            for of_run, other, correct in zip(found, others, count(masks), strict=True):
+                if other:
+                    of_run[kind, level] = correct
     return found
 
 

@@ -1,7 +1,7 @@
 """A data set's images to what a network takes: batches with pixels missing, on its device, and their random numbers."""
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -14,10 +14,10 @@ from .masks import bernoulli_mask, exact_count_mask, pack, seed_from, unpack
 
 __all__ = [
     "Feed",
+    "Feeds",
     "FixedMaskFeed",
     "Scheme",
     "draw_packed",
-    "feed_of",
     "generator_of",
     "on_device",
     "random_scheme",
@@ -57,11 +57,6 @@ def mixed_scheme(dataset: str) -> Scheme:
         return random_scheme(dataset, sparsity)(count, height, width, generator)
 
     return scheme
-
-
-def feed_of(experiment: Experiment, data: Images, device: torch.device) -> "Feed":
-    """The way in which the report feeds that data set."""
-    return (FixedMaskFeed if experiment.dataset in CALTECH else Feed)(data, experiment, device)
 
 
 def draw_packed(
@@ -123,25 +118,6 @@ class Feed:
         image = self.above_black[chosen] * mask + self.black
         return image, image > 0 if self.brightness_is_mask else mask, self.labels[chosen]
 
-    def ahead(
-        self, batches: Iterable[Tensor], masks: Callable[[Tensor], Tensor]
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Each batch in turn under the masks that ``masks`` gives for it; the next is made ready by a thread while the
-        network works on this one."""
-
-        def make_ready(chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            return self.masked(chosen, masks(chosen))
-
-        with ThreadPoolExecutor(1) as thread:
-            ready = None
-            for chosen in batches:
-                coming = thread.submit(make_ready, chosen)
-                if ready is not None:
-                    yield ready.result()
-                ready = coming
-            if ready is not None:
-                yield ready.result()
-
 
 class FixedMaskFeed(Feed):
     """As :class:`Feed`, with one mask an image for the whole run, drawn pixel by pixel: the report on Caltech-101.
@@ -169,3 +145,54 @@ class FixedMaskFeed(Feed):
         chosen, mask = (on_device(tensor, self.device) for tensor in (chosen, mask))
         image = (self.images[chosen].float().div_(255).sub_(self.mean).div_(self.std)).mul_(mask)
         return image.contiguous(memory_format=torch.channels_last), mask, self.labels[chosen]
+
+
+class Feeds:
+    """Those of runs that train together; every tensor has a leading axis of runs."""
+
+    AT_ONCE = 1024  # images whose masks are drawn in one go, where there are many runs to draw for
+
+    def __init__(self, data: Images, experiments: list[Experiment], device: torch.device):
+        kind = FixedMaskFeed if experiments[0].dataset in CALTECH else Feed
+        self.feeds = [kind(data, experiment, device) for experiment in experiments]
+        self.size, self.device = self.feeds[0].size, device
+
+    def draw(self, use: str, masks: list[Generator], chosen: Tensor) -> Tensor:
+        """Each run's masks for images of its own, chosen R x N, from a generator of its own."""
+
+        def draw(feed: Feed, generator: Generator, of_run: Tensor) -> Tensor:
+            return feed.draw(use, generator, of_run)
+
+        if len(self.feeds) == 1:
+            return draw(self.feeds[0], masks[0], chosen[0]).unsqueeze(0)
+        with ThreadPoolExecutor() as threads:
+            return torch.stack(list(threads.map(draw, self.feeds, masks, chosen)))
+
+    def masked(self, chosen: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        """As :meth:`Feed.masked`."""
+        if len(self.feeds) > 1:
+            return self.feeds[0].masked(chosen, mask)
+        return tuple(tensor.unsqueeze(0) for tensor in self.feeds[0].masked(chosen[0], mask[0]))
+
+    def ahead(
+        self, batches: Sequence[Tensor], masks: Callable[[Tensor], Tensor]
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Each batch in turn under the masks that ``masks`` gives for it; the next ones are made ready by a thread
+        while the network works on this one."""
+
+        def make_ready(chosen: list[Tensor]) -> list[tuple[Tensor, ...]]:
+            drawn = masks(torch.cat(chosen, dim=1)).split([batch.shape[1] for batch in chosen], dim=1)
+            return [self.masked(*batch) for batch in zip(chosen, drawn, strict=True)]
+
+        at_once = 1
+        if len(self.feeds) > 1 and len(batches):
+            at_once = max(1, self.AT_ONCE // batches[0].shape[1])
+        with ThreadPoolExecutor(1) as thread:
+            ready = None
+            for i in range(0, len(batches), at_once):
+                coming = thread.submit(make_ready, batches[i : i + at_once])
+                if ready is not None:
+                    yield from ready.result()
+                ready = coming
+            if ready is not None:
+                yield from ready.result()

@@ -59,13 +59,8 @@ def sparse_conv2d(
         raise ValueError(f"bias {tuple(bias.shape)} does not fit weight {tuple(weight.shape)}: expected its D numbers")
     observed = mask if mask.dtype == torch.bool else mask != 0
     sums = _convolve(keep_observed(features, observed), weight, stride, padding, dilation)
-    with torch.no_grad():
-        # Counted in float32 at least: there whole numbers are exact, and 1e-8 does not vanish against an empty window.
-        exact = torch.float64 if features.dtype == torch.float64 else torch.float32
-        count = _window_sum(observed.to(exact), weight.shape[2:], _pair(stride), padding, _pair(dilation))
-        seen = count > 0
-        # An empty window's sum is 0, so there any finite number will do, and 1e8 would be none in float16.
-        scale = (count.clamp(min=1) + eps).reciprocal().to(sums.dtype)
+    scale, seen = window_scale(observed, weight.shape[2:], stride, padding, dilation, eps, features.dtype)
+    scale = scale.to(sums.dtype)
     if bias is None:
         return sums * scale, seen.to(mask.dtype)
     return torch.addcmul(bias.to(sums.dtype).view(-1, 1, 1), sums, scale), seen.to(mask.dtype)
@@ -162,6 +157,21 @@ class _BitMask(torch.autograd.Function):
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
         (observed,) = ctx.saved_tensors
         return _BitMask.apply(gradient, observed), None
+
+
+@torch.no_grad()
+def window_scale(
+    observed: Tensor, kernel: tuple[int, int], stride, padding, dilation, eps: float, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """What the sum over each window is multiplied by, 1 / (its observed pixels + eps), and whether it has any.
+
+    ``dtype`` is that of the features. Counts are in float32 at least: there whole numbers are exact, and 1e-8 does not
+    vanish against an empty window.
+    """
+    exact = torch.float64 if dtype == torch.float64 else torch.float32
+    count = _window_sum(observed.to(exact), kernel, _pair(stride), padding, _pair(dilation))
+    # An empty window's sum is 0, so there any finite number will do, and 1e8 would be none in float16.
+    return (count.clamp(min=1) + eps).reciprocal(), count > 0
 
 
 def _convolve(features: Tensor, weight: Tensor, stride, padding, dilation) -> Tensor:

@@ -93,8 +93,8 @@ def pack(masks: Tensor) -> Tensor:
 
 
 def unpack(packed: Tensor, width: int) -> Tensor:
-    """The masks of that width that :func:`pack` was given, on the device of ``packed``."""
-    return (packed.unsqueeze(4) & _bits(packed.device)).bool().flatten(3)[..., :width]
+    """The masks of that width that :func:`pack` was given, on the device of ``packed``; any leading axes."""
+    return (packed.unsqueeze(-1) & _bits(packed.device)).bool().flatten(-2)[..., :width]
 
 
 @functools.cache  # on CUDA to make it anew would have the host wait for the device

@@ -29,6 +29,7 @@ from .experiment import (
     check_type,
 )
 from .models import LAYERS
+from .stacks import stacks_of
 from .studies import STUDIES, studies_of
 from .training import DEVICES, TrainingError, choose_device
 
@@ -118,7 +119,9 @@ def sweep(
 
         if workers is None:
             workers = _cores() if device == "cpu" else len(visible_gpus()) or 1
-        workers = min(workers, len(todo))
+        # A cluster's device is its workers' to know.
+        stacks = stacks_of(todo, device if client is None else "cpu", workers)
+        workers = min(workers, len(stacks))
         end = time.monotonic() + 60 * minutes if minutes else math.inf
         if client is not None:
             engine = Cluster(device, show, client)
@@ -128,7 +131,7 @@ def sweep(
             engine = Here(device, show, end) if workers == 1 else Processes(device, show, workers)
         try:
             with engine:
-                for rows in _train_all(todo, engine, bar, not rerun, end):
+                for rows in _train_all(todo, stacks, engine, bar, not rerun, end):
                     fresh.append(rows)
         except TimeIsUp:
             bar.write(f"{minutes} minutes are over after {len(fresh)} of {len(todo)} runs; start again to go on")
@@ -141,12 +144,17 @@ def sweep(
 
 
 def _train_all(
-    experiments: list[Experiment], engine: Here | Processes | Cluster, bar: tqdm, shared: bool, end: float
+    experiments: list[Experiment],
+    stacks: list[list[int]],
+    engine: Here | Processes | Cluster,
+    bar: tqdm,
+    shared: bool,
+    end: float,
 ) -> Iterator[pd.DataFrame]:
     """The rows of each run as it finishes; where ``shared``, claimed first, stored then, and left out if it is another
-    sweep that trains it."""
-    waiting, running, claims = deque(enumerate(experiments)), {}, {}
-    begun, slowest = {}, 0.0  # how long it took at most until a run was ended, or saved if that is sooner
+    sweep that trains it. ``stacks`` says which are trained together."""
+    waiting, running, claims = deque(stacks), {}, {}
+    slowest = 0.0  # how long it took at most until a run was ended, or saved if that is sooner
     try:
         while waiting or running:
             if time.monotonic() > end or (not running and time.monotonic() + slowest > end):
@@ -154,20 +162,24 @@ def _train_all(
             for _ in range(len(waiting)):
                 if len(running) >= engine.width or time.monotonic() + slowest > end:
                     break
-                number, experiment = waiting.popleft()
+                numbers = waiting.popleft()
+                runs = {number: experiments[number] for number in numbers}
                 if shared:
-                    claim = results.claim(experiment)
-                    if claim is None:
-                        waiting.append((number, experiment))
-                        continue
-                    claims[number] = claim
-                    if not missing([experiment]):
-                        results.release(claims.pop(number))
-                        bar.update(experiment.epochs)
-                        continue
-                begun[number] = time.monotonic()
-                resume = results.unfinished(experiment) if shared and engine.resumes else None
-                running[engine.submit(number, experiment, resume)] = number
+                    for number, run in runs.items():
+                        if claim := results.claim(run):
+                            claims[number] = claim
+                    if others := [number for number in numbers if number not in claims]:
+                        waiting.append(others)
+                    unstored = missing([run for number, run in runs.items() if number in claims])
+                    for number in claims.keys() & runs.keys():
+                        if runs[number] not in unstored:
+                            results.release(claims.pop(number))
+                            bar.update(runs[number].epochs)
+                    runs = {number: run for number, run in runs.items() if number in claims}
+                if runs:
+                    lone = shared and engine.resumes and len(runs) == 1
+                    resume = results.unfinished(*runs.values()) if lone else None
+                    running[engine.submit(runs, resume)] = runs, resume, time.monotonic()
             if not running:
                 bar.set_postfix_str("the last ones are in the hands of another sweep")
                 time.sleep(TURN)
@@ -175,17 +187,18 @@ def _train_all(
             done, _ = wait(running, timeout=TURN, return_when=FIRST_COMPLETED)
             engine.poll()
             for future in done:
-                rows = future.result()
-                number = running.pop(future)
-                took = time.monotonic() - begun[number]
-                if shared and engine.resumes:
-                    took = min(took, max(resuming.SAVE_AFTER, rows["seconds"].iloc[0] / len(rows)))
+                tables = future.result()
+                runs, resume, begun = running.pop(future)
+                took = time.monotonic() - begun
+                if resume:
+                    took = min(took, max(resuming.SAVE_AFTER, tables[0]["seconds"].iloc[0] / len(tables[0])))
                 slowest = max(slowest, took)
-                if shared:
-                    results.store(rows)
-                    resuming.forget(results.unfinished(experiments[number]))
-                    results.release(claims.pop(number))
-                yield rows
+                for number, rows in zip(runs, tables, strict=True):
+                    if shared:
+                        results.store(rows)
+                        resuming.forget(results.unfinished(runs[number]))
+                        results.release(claims.pop(number))
+                    yield rows
     finally:
         for claim in claims.values():
             results.release(claim)

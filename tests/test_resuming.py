@@ -108,7 +108,7 @@ def test_so_does_one_with_dropout_that_is_resumed_after_every_epoch(few_shapes, 
 
 
 def test_the_network_of_the_reported_epoch_is_kept(monkeypatch, tmp_path):
-    monkeypatch.setattr("sparsecnn.training._reported_epoch", lambda experiment, history: 1)
+    monkeypatch.setattr("sparsecnn.epochs._reported_epoch", lambda experiment, history: 1)
     run = dataclasses.replace(DIGITS, model="ConvNet", learning_rate=5e-3)  # which learns something in an epoch
     train_until(run, 3, tmp_path / "state.pt")
     rows = train(run, "cpu", resume=tmp_path / "state.pt")
@@ -151,7 +151,7 @@ def test_runs_of_seconds_save_nothing_and_longer_ones_after_every_epoch(monkeypa
     assert not (tmp_path / "state.pt").exists()
     monkeypatch.setattr("sparsecnn.resuming.SAVE_AFTER", 0)
     saved = []
-    monkeypatch.setattr(Sitting, "save", lambda sitting, state: saved.append(len(state["history"])))
+    monkeypatch.setattr(Sitting, "save", lambda sitting, state: saved.append(len(state["histories"][0])))
     train(DIGITS, "cpu", resume=tmp_path / "state.pt")
     assert saved == [1, 2, 3, 4]
 

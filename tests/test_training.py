@@ -15,7 +15,7 @@ from sparsecnn.experiment import (
     SettingError,
     experiment,
 )
-from sparsecnn.feeds import Feed, FixedMaskFeed, generator_of
+from sparsecnn.feeds import Feed, Feeds, FixedMaskFeed, generator_of
 from sparsecnn.results import COLUMNS
 from sparsecnn.training import choose_device, train
 
@@ -100,7 +100,7 @@ def test_the_same_experiment_gives_the_same_rows_whatever_ran_before():
 
 def test_few_training_images_are_spread_over_the_classes(monkeypatch, photographs):
     read = []
-    monkeypatch.setattr(Feed, "ahead", lambda feed, batches, masks: read.extend(batches) or ())
+    monkeypatch.setattr(Feeds, "ahead", lambda feed, batches, masks: read.extend(batches) or ())
     train(experiment("caltech101", "controlled", "ConvNet", 0.3, validation=10, train_images=12, epochs=1), "cpu")
     assert photographs.labels[read[0]].unique().tolist() == list(range(5))
 
@@ -180,7 +180,7 @@ def test_the_reported_network_is_tested_at_every_sparsity_and_under_structure(mo
 
 
 def test_what_is_tested_elsewhere_is_the_network_of_the_reported_epoch(monkeypatch):
-    monkeypatch.setattr("sparsecnn.training._reported_epoch", lambda experiment, history: 1)
+    monkeypatch.setattr("sparsecnn.epochs._reported_epoch", lambda experiment, history: 1)
     run = tiny("controlled", "ConvNet", epochs=3, tested_at="every sparsity")
     first = train(dataclasses.replace(run, epochs=1), "cpu")
     assert train(run, "cpu")["transfer"].tolist() == [first["transfer"].item(), "", ""]

@@ -1,0 +1,116 @@
+"""Where the time of a training step goes: SparseConvNet, MNIST at batch 64 and Caltech-101 at 128, at 50% sparsity.
+
+Beside the time of a step and of its costliest operations stand two floors: its arithmetic at the rate of a large matrix
+product here, and its traffic, each layer's output there and back, at the rate of a large copy. On one CPU thread, as a
+sweep trains, and on CUDA where there is one. Caltech-101's pictures are drawn, which cost the same.
+"""
+
+import time
+from collections.abc import Callable
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch.profiler import profile
+from torch.utils.flop_counter import FlopCounterMode
+from training import name_of
+
+from sparsecnn.datasets import load
+from sparsecnn.devices import keep_freed_memory
+from sparsecnn.epochs import networks_of
+from sparsecnn.experiment import Experiment, experiment
+from sparsecnn.feeds import Feeds
+from sparsecnn.results import output_root, replacing
+
+RUNS = {
+    "MNIST": experiment("mnist", "as_reported", "SparseConvNet", 0.5),
+    "Caltech-101": experiment("shapes", "controlled", "SparseConvNet", 0.5),
+}
+COSTLIEST = 8
+
+
+def milliseconds(call: Callable, device: str, seconds: float = 3) -> float:
+    """The median of as many calls as fit, and at least five."""
+    call()
+    times, begun = [], time.perf_counter()
+    while len(times) < 5 or time.perf_counter() - begun < seconds:
+        start = time.perf_counter()
+        call()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        times.append(1000 * (time.perf_counter() - start))
+    return pd.Series(times).median()
+
+
+def rates(device: str, precision: torch.dtype) -> tuple[float, float]:
+    """Operations, and bytes, a millisecond."""
+    side = 2048 if device == "cpu" else 8192
+    matrix = torch.randn(side, side, device=device).to(precision)
+    long = torch.empty(2**26 if device == "cpu" else 2**30, dtype=torch.uint8, device=device)
+    there = torch.empty_like(long)
+    return (
+        2 * side**3 / milliseconds(lambda: matrix @ matrix, device),
+        2 * len(long) / milliseconds(lambda: there.copy_(long), device),
+    )
+
+
+def measure(title: str, run: Experiment, device: str) -> pd.DataFrame:
+    bf16 = device == "cuda" and title == "Caltech-101"  # as training.train chooses
+    autocast = torch.autocast(device, torch.bfloat16, enabled=bf16)
+    network, compute = networks_of([run], torch.device(device))
+    optimiser = torch.optim.Adam(network.parameters(), fused=True)
+    feeds = Feeds(load(run.dataset), [run], torch.device(device))
+    chosen = torch.arange(run.batch_size, device=device).unsqueeze(0) % 256
+    generators = [torch.Generator()]
+
+    def step(compute: Callable = compute) -> None:
+        image, mask, label = feeds.masked(chosen, feeds.draw("training", generators, chosen))
+        with autocast:
+            scores = compute(image, mask)
+        optimiser.zero_grad()
+        F.cross_entropy(scores[0].float(), label[0]).backward()
+        optimiser.step()
+
+    features = 0  # bytes
+
+    def count(_, __, output) -> None:
+        nonlocal features
+        output = output[0] if isinstance(output, tuple) else output
+        features += output.numel() * output.element_size()
+
+    hooks = [layer.register_forward_hook(count) for layer in network.layers]
+    with FlopCounterMode(display=False) as counter:
+        step(lambda image, mask: network(image[0], mask[0]).unsqueeze(0))  # never compiled
+    for hook in hooks:
+        hook.remove()
+    arithmetic, traffic = rates(device, torch.bfloat16 if bf16 else torch.float32)
+    took = milliseconds(step, device, seconds=10)
+    with profile() as profiled:
+        step()
+    kind = "self_cpu_time_total" if device == "cpu" else "self_device_time_total"
+    events = sorted(profiled.key_averages(), key=lambda event: -getattr(event, kind))[:COSTLIEST]
+    parts = [
+        ("a step", took),
+        ("floor: arithmetic", counter.get_total_flops() / arithmetic),
+        # Forward a map is written and read, backward it is read, and its gradient written and read.
+        ("floor: traffic", 5 * features / traffic),
+        *((event.key, getattr(event, kind) / 1000) for event in events),
+    ]
+    table = pd.DataFrame(parts, columns=["part", "milliseconds"])
+    table["share"] = (table["milliseconds"] / took).round(3)
+    table.insert(0, "step", title)
+    return table.round({"milliseconds": 2}).assign(device=name_of(device), torch=torch.__version__)
+
+
+def main() -> None:
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    summary = pd.concat([measure(*case, device) for device in devices for case in RUNS.items()], ignore_index=True)
+    print(summary.to_string(index=False))
+    with replacing(output_root() / "results/benchmarks_profile.csv") as file:
+        summary.to_csv(file, index=False)
+
+
+if __name__ == "__main__":
+    main()

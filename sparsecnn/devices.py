@@ -1,0 +1,45 @@
+"""The device that trains, and its memory."""
+
+import contextlib
+import ctypes
+import functools
+
+import torch
+
+from .experiment import SettingError, check_choice
+
+__all__ = ["DEVICES", "choose_device", "keep_freed_memory", "release_freed_memory"]
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device of that name; "auto" takes CUDA where there is one."""
+    check_choice("device", name, DEVICES)
+    if name == "cuda" and not torch.cuda.is_available():
+        raise SettingError("device='cuda' is not allowed: PyTorch finds no CUDA device here, 'cpu' or 'auto' works")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+@functools.cache
+def _glibc() -> ctypes.CDLL | None:
+    """None elsewhere."""
+    with contextlib.suppress(OSError, TypeError):
+        libc = ctypes.CDLL("libc.so.6")
+        return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None
+
+
+def keep_freed_memory() -> None:
+    """Has glibc keep what is freed, instead of fetching every feature map from the kernel anew, page by page: a step on
+    the CPU takes two thirds of the time on Caltech-101, half on MNIST."""
+    M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
+    if libc := _glibc():
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, -1)  # never
+
+
+def release_freed_memory() -> None:
+    if libc := _glibc():
+        libc.malloc_trim(0)
