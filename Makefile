@@ -60,7 +60,7 @@ html: setup
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pytest --nbval --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --nbval --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 full: setup
 	$(BIN)/python -m sparsecnn.sweep

@@ -16,6 +16,8 @@ def pytest_collectstart(collector: pytest.Collector) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # The slowest file first, so that of two processes none is left alone with it in the end.
+    items.sort(key=lambda item: item.path.name != "test_reliability.py")
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("cuda"):
