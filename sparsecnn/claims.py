@@ -13,7 +13,7 @@ from .analysis import late_drops, mismatch, transfers, variance_explained
 from .experiment import grid
 from .results import of_experiments
 from .studies import ablations, hyperparameters, matrix, rescaled_starts
-from .tables import ci95, has_collapsed, paired_difference, selected, with_rescaled
+from .tables import ci95, has_collapsed, paired_difference, selected, with_interval, with_rescaled
 
 __all__ = ["CLAIMS", "HOLDS", "IN_PART", "NOT", "UNTESTED", "judge"]
 
@@ -255,7 +255,7 @@ def _change(runs: pd.DataFrame, to: float, start: float) -> pd.Series:
 
 
 def _with_interval(values: pd.Series) -> str:
-    return f"{values.mean():.1f} ± {ci95(values):.1f}"
+    return with_interval(values.mean(), ci95(values), ".1f")
 
 
 def _untested(what: str, protocol: str) -> Judgement:

@@ -29,6 +29,7 @@ __all__ = [
     "wide",
     "wide_by_setting",
     "wide_difference",
+    "with_interval",
     "with_rescaled",
 ]
 
@@ -136,16 +137,21 @@ def wide(table: pd.DataFrame, protocol: str) -> pd.DataFrame:
     here = table[table["protocol"] == protocol]
     lines = {}
     for model, line in here.groupby("model", sort=False):
-        lines[model] = _with_interval(line)
+        lines[model] = _cells(line)
         if line["published"].notna().any():
             lines[f"{model}, published"] = [f"{value:.2f}" if value == value else "" for value in line["published"]]
     levels = [f"{sparsity:.0%}" for sparsity in dict.fromkeys(here["sparsity"])]
     return pd.DataFrame.from_dict(lines, orient="index", columns=levels).rename_axis(columns="missing pixels")
 
 
-def _with_interval(line: pd.DataFrame) -> list[str]:
+def with_interval(mean: float, half: float, form: str = ".2f") -> str:
+    """A mean in the given format ± half its interval, or alone where there is none (NaN)."""
+    return f"{mean:{form}}" + (f" ± {half:{form.lstrip('+')}}" if half == half else "")
+
+
+def _cells(line: pd.DataFrame) -> list[str]:
     return [
-        "missing" if n == 0 else f"{mean:.2f}" + (f" ± {half:.2f}" if half == half else "")
+        with_interval(mean, half) if n else "missing"
         for n, mean, half in zip(line["n_seeds"], line["accuracy_mean"], line["accuracy_ci95"], strict=True)
     ]
 
@@ -153,7 +159,7 @@ def _with_interval(line: pd.DataFrame) -> list[str]:
 def wide_by_setting(table: pd.DataFrame, sparsity: float) -> pd.DataFrame:
     """Table 5 or 6 at one sparsity: a line a learning rate, a column a batch size, for each model and the published."""
     here = table[table["sparsity"] == sparsity]
-    parts = {model: line.assign(text=_with_interval(line)) for model, line in here.groupby("model", sort=False)}
+    parts = {model: line.assign(text=_cells(line)) for model, line in here.groupby("model", sort=False)}
     quoted = here[here["published"].notna()]
     if len(quoted):
         parts[f"{quoted['model'].iloc[0]}, published"] = quoted.assign(text=quoted["published"].map("{:.2f}".format))
@@ -194,7 +200,7 @@ def mean_differences(apart: pd.Series, key: list[str]) -> pd.DataFrame:
 def wide_difference(differences: pd.DataFrame, index: str | list[str], columns: str) -> pd.DataFrame:
     """The differences of :func:`paired_difference` as words, "mean ± interval", those that hold with a star."""
     words = [
-        f"{mean:+.2f}" + (f" ± {half:.2f}" if half == half else "") + (" *" if holds else "")
+        with_interval(mean, half, "+.2f") + (" *" if holds else "")
         for mean, half, holds in zip(differences["difference"], differences["ci95"], differences["holds"], strict=True)
     ]
     return differences.assign(words=words).pivot(index=index, columns=columns, values="words")
