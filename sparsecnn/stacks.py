@@ -66,11 +66,13 @@ class Stack(nn.Module):
 
 def _convolve(image: Tensor, weight: Tensor, layer: nn.Conv2d) -> Tensor:
     """Without bias; R x N x C x H x W by R x D x C x K x K, of a layer that keeps height and width."""
-    if layer.kernel_size == (1, 1):
-        columns = image.flatten(3)
-    else:
-        padding = [size // 2 for size in layer.kernel_size]
-        columns = F.unfold(image.flatten(0, 1), layer.kernel_size, padding=padding).unflatten(0, image.shape[:2])
+    high, wide = layer.kernel_size
+    columns = image.flatten(3)
+    if (high, wide) != (1, 1):
+        padded = F.pad(image, (wide // 2, wide // 2, high // 2, high // 2))
+        # By views and one copy: F.unfold is a kernel an image on CUDA.
+        windows = padded.unfold(3, high, 1).unfold(4, wide, 1)  # R x N x C x H x W x K x K
+        columns = windows.permute(0, 1, 2, 5, 6, 3, 4).flatten(5).flatten(2, 4)
     return (weight.flatten(2).unsqueeze(1) @ columns).unflatten(3, image.shape[3:])
 
 
