@@ -14,6 +14,7 @@ from .studies import Step
 from .tables import ci95, has_collapsed, mean_differences, selected
 
 __all__ = [
+    "bridge_ends",
     "bridge_table",
     "late_drops",
     "matrix_table",
@@ -195,3 +196,32 @@ def bridge_table(steps: list[Step], rows: pd.DataFrame) -> pd.DataFrame:
         lines.append((step.change, len(runs), runs["test_accuracy"].mean(), change.mean(), ci95(change), dead))
         before = runs["test_accuracy"]
     return pd.DataFrame(lines, columns=["change", "n_seeds", "mean", "difference", "ci95", "collapsed"])
+
+
+def bridge_ends(bridges: dict[tuple[float, str], list[Step]], rows: pd.DataFrame) -> pd.DataFrame:
+    """What the changes come to, paired by seed: each model's last step less its first, and SparseConvNet less ConvNet
+    at either end.
+
+    Args:
+        bridges: those of studies.bridge by sparsity and model.
+        rows: those of the store for their runs.
+
+    Returns:
+        Columns sparsity, difference_of, n_seeds, difference, ci95, holds, as tables.paired_difference has them.
+    """
+    ends = {
+        (sparsity, model, place): selected(of_experiments(steps[place].runs, rows), steps[place].rule)
+        .set_index("seed")["test_accuracy"]
+        .sort_index()
+        for (sparsity, model), steps in bridges.items()
+        for place in (0, -1)
+    }
+    apart = {}
+    for sparsity in dict.fromkeys(sparsity for sparsity, _ in bridges):
+        for place, name in ((0, "at the start"), (-1, "at the end")):
+            sparse, plain = (ends[sparsity, model, place] for model in ("SparseConvNet", "ConvNet"))
+            apart[sparsity, f"SparseConvNet less ConvNet, {name}"] = sparse - plain
+        for model in ("SparseConvNet", "ConvNet"):
+            apart[sparsity, f"{model}, from start to end"] = ends[sparsity, model, -1] - ends[sparsity, model, 0]
+    key = ["sparsity", "difference_of"]
+    return mean_differences(pd.concat(apart, names=key).dropna(), key)

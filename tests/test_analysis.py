@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from sparsecnn.analysis import (
+    bridge_ends,
     bridge_table,
     late_drops,
     matrix_table,
@@ -15,7 +16,7 @@ from sparsecnn.analysis import (
 )
 from sparsecnn.experiment import experiment
 from sparsecnn.results import SETTINGS
-from sparsecnn.studies import bridge, matrix
+from sparsecnn.studies import Step, bridge, matrix
 
 
 def runs_of(effect, noise: float = 0.0, number: int = 0) -> pd.DataFrame:
@@ -156,19 +157,43 @@ def test_differences_of_mismatches_are_paired_by_seed():
     assert mismatch_differences(costs.loc[["ConvNet"]]).empty
 
 
-def test_a_bridges_steps_are_paired_by_seed():
-    steps = bridge("mnist", "ConvNet", 0.9)
-    accuracies = [{0: 70.0, 1: 80.0}, {0: 71.0, 1: 82.0, 2: 11.0}, {}, {0: 60.0}]
+def rows_of(steps: list[Step], accuracies: list[dict[int, float]]) -> pd.DataFrame:
+    """Rows of a bridge's first steps, with these test accuracies by seed."""
     rows = []
     for step, by_seed in zip(steps, accuracies, strict=False):
         for run in step.runs:
             if run.seed in by_seed:
                 settings = {name: getattr(run, name) for name in SETTINGS}
                 test = [5.0] * (run.epochs - 1) + [by_seed[run.seed]]
-                rows.append(pd.DataFrame(settings | {"epoch": range(1, run.epochs + 1), "test_accuracy": test}))
-    table = bridge_table(steps, pd.concat(rows, ignore_index=True)).round(3)
+                validation = [50.0] * (run.epochs - 1) + [60.0]
+                measured = {"epoch": range(1, run.epochs + 1), "test_accuracy": test, "validation_accuracy": validation}
+                rows.append(pd.DataFrame(settings | measured))
+    return pd.concat(rows, ignore_index=True)
+
+
+def test_a_bridges_steps_are_paired_by_seed():
+    steps = bridge("mnist", "ConvNet", 0.9)
+    rows = rows_of(steps, [{0: 70.0, 1: 80.0}, {0: 71.0, 1: 82.0, 2: 11.0}, {}, {0: 60.0}])
+    table = bridge_table(steps, rows).round(3)
     assert table["change"].tolist() == [step.change for step in steps]
     assert table["n_seeds"].tolist() == [2, 3, 0, 1, 0, 0] and table["collapsed"].tolist() == [0, 1, 0, 0, 0, 0]
     assert table["mean"].dropna().tolist() == [75, 54.667, 60]
     assert table["difference"].dropna().tolist() == [1.5]
     assert table["ci95"].dropna().tolist() == [6.353]
+
+
+def test_a_bridges_ends_are_compared_by_seed_and_between_networks():
+    bridges = {(0.9, model): bridge("mnist", model, 0.9) for model in ("SparseConvNet", "ConvNet")}
+    between = [{}] * 4
+    ends = {"SparseConvNet": ({0: 70.0, 1: 71.0}, {0: 75.0, 1: 77.0}), "ConvNet": ({0: 68.0, 1: 70.0}, {1: 80.0})}
+    rows = [rows_of(bridges[0.9, model], [first, *between, last]) for model, (first, last) in ends.items()]
+    found = bridge_ends(bridges, pd.concat(rows, ignore_index=True)).set_index("difference_of")
+    assert found["sparsity"].eq(0.9).all()
+    assert found["difference"].to_dict() == {
+        "SparseConvNet less ConvNet, at the start": 1.5,
+        "SparseConvNet less ConvNet, at the end": -3,
+        "SparseConvNet, from start to end": 5.5,
+        "ConvNet, from start to end": 10,
+    }
+    assert found["n_seeds"].tolist() == [2, 1, 2, 1]
+    assert bridge_ends(bridges, pd.concat(rows).iloc[:0]).empty
