@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .evaluation import BATCHES
 from .experiment import MNIST, Experiment
 from .layers import SparseConv2d, keep_observed, window_scale
-from .models import LAYERS, Conv, Network
+from .models import FLATTEN, LAYERS, RELU, Conv, Linear, Network
 
 __all__ = ["Stack", "stacks_of"]
 
@@ -61,6 +61,8 @@ class Stack(nn.Module):
                     image = F.relu(image, inplace=True)
                 case nn.Flatten():
                     image = image.flatten(2)
+                case _:
+                    raise TypeError(f"no stack has a layer {layer}")
         return image
 
 
@@ -89,8 +91,8 @@ def stacks_of(experiments: list[Experiment], device: str, workers: int = 1) -> l
     """
     stacks = defaultdict(list)
     for number, run in enumerate(experiments):
-        alone = device != "cuda" or run.dataset not in MNIST or run.trained_at != "own sparsity"
-        stacks[number if alone else replace(run, seed=0, sparsity=0.0)].append(number)
+        together = device == "cuda" and run.dataset in MNIST and run.trained_at == "own sparsity" and _is_known(run)
+        stacks[replace(run, seed=0, sparsity=0.0) if together else number].append(number)
     parts = []
     for numbers in stacks.values():
         most = 1
@@ -98,6 +100,12 @@ def stacks_of(experiments: list[Experiment], device: str, workers: int = 1) -> l
             most = min(_most(experiments[numbers[0]], workers), math.ceil(len(numbers) / workers))
         parts += [numbers[i : i + most] for i in range(0, len(numbers), most)]
     return parts
+
+
+def _is_known(run: Experiment) -> bool:
+    return all(
+        isinstance(layer, (Conv, Linear)) or layer in (RELU, FLATTEN) for layer in LAYERS[run.architecture].layers
+    )
 
 
 def _most(run: Experiment, workers: int) -> int:

@@ -63,6 +63,8 @@ def sweep(
 ) -> pd.DataFrame:
     """Trains the experiments that are not stored yet, and returns the rows of all, with ``run``: the index in the list.
 
+    On CUDA those that :mod:`sparsecnn.stacks` says are trained together.
+
     Args:
         device: "auto", "cpu" or "cuda".
         rerun: train all of them anew; the fresh rows are returned, those in the store stay what they are.

@@ -9,6 +9,7 @@ import torch
 from sparsecnn import results
 from sparsecnn.epochs import initial_network
 from sparsecnn.experiment import MODELS, Experiment, experiment
+from sparsecnn.models import LAYERS, MaxPool
 from sparsecnn.stacks import Stack, stacks_of
 from sparsecnn.sweep import missing, sweep
 from sparsecnn.training import train, train_stack
@@ -101,6 +102,9 @@ def test_on_cuda_those_of_one_shape_are_trained_together(monkeypatch):
     assert stacks_of(runs, "cpu") == [[number] for number in range(11)]
     assert stacks_of(runs, "cuda") == [[0, 1, 2], [3], [4, 5], [6], [7], [8], [9], [10]]
     assert stacks_of(runs, "cuda", workers=2)[:4] == [[0, 1], [2, 3], [4], [5]]
+    pooled = LAYERS["mnist"]._replace(layers=(*LAYERS["mnist"].layers[:2], MaxPool(2), *LAYERS["mnist"].layers[2:]))
+    monkeypatch.setitem(LAYERS, "mnist", pooled)  # a layer that a stack does not have
+    assert stacks_of(runs[:2], "cuda") == [[0], [1]]
 
 
 def test_a_stack_fits_into_its_share_of_the_memory(monkeypatch):
