@@ -63,7 +63,7 @@ def sparse_conv2d(
     scale = scale.to(sums.dtype)
     if bias is None:
         return sums * scale, seen.to(mask.dtype)
-    return torch.addcmul(bias.to(sums.dtype).view(-1, 1, 1), sums, scale), seen.to(mask.dtype)
+    return _normalise(sums, scale, bias.to(sums.dtype)), seen.to(mask.dtype)
 
 
 class SparseConv2d(nn.Conv2d):
@@ -165,13 +165,14 @@ def window_scale(
 ) -> tuple[Tensor, Tensor]:
     """What the sum over each window is multiplied by, 1 / (its observed pixels + eps), and whether it has any.
 
-    ``dtype`` is that of the features. Counts are in float32 at least: there whole numbers are exact, and 1e-8 does not
-    vanish against an empty window.
+    ``dtype`` is that of the features; the scale is in float32 at least, in which 1e-8 does not vanish.
     """
-    exact = torch.float64 if dtype == torch.float64 else torch.float32
-    count = _window_sum(observed.to(exact), kernel, _pair(stride), padding, _pair(dilation))
+    # The smallest whole numbers that hold a count: they are what takes time here.
+    counts = torch.uint8 if kernel[0] * kernel[1] <= 255 else torch.int32
+    count = _window_sum(observed.to(counts), kernel, _pair(stride), padding, _pair(dilation))
     # An empty window's sum is 0, so there any finite number will do, and 1e8 would be none in float16.
-    return (count.clamp(min=1) + eps).reciprocal(), count > 0
+    exact = torch.float64 if dtype == torch.float64 else torch.float32
+    return (count.clamp(min=1).to(exact) + eps).reciprocal(), count > 0
 
 
 def _convolve(features: Tensor, weight: Tensor, stride, padding, dilation) -> Tensor:
@@ -186,6 +187,28 @@ def _convolve(features: Tensor, weight: Tensor, stride, padding, dilation) -> Te
     return F.conv2d(features, weight, None, stride, padding, dilation)
 
 
+def _normalise(sums: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+    """``sums * scale + bias``, a bias a channel; ``sums`` is not to be used any more."""
+    if sums.device.type != "cpu" or torch.compiler.is_compiling():
+        return torch.addcmul(bias.view(-1, 1, 1), sums, scale)
+    return _NormaliseInPlace.apply(sums, scale, bias)
+
+
+class _NormaliseInPlace(torch.autograd.Function):
+    """On the CPU a feature map in fresh memory costs more than the arithmetic."""
+
+    @staticmethod
+    def forward(ctx, sums: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(scale)
+        ctx.mark_dirty(sums)
+        return torch.addcmul(bias.view(-1, 1, 1), sums, scale, out=sums)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, Tensor]:
+        (scale,) = ctx.saved_tensors
+        return gradient * scale, None, gradient.sum(dim=(0, 2, 3))
+
+
 def _window_sum(image: Tensor, kernel: tuple[int, int], stride, padding, dilation) -> Tensor:
     """Sum over each window of a convolution with that geometry; rows first, then columns, since a box separates."""
     for axis in (2, 3):
@@ -197,11 +220,25 @@ def _window_sum(image: Tensor, kernel: tuple[int, int], stride, padding, dilatio
             before = after = 0 if padding == "valid" else _pair(padding)[axis - 2]
         if before or after:
             image = F.pad(image, (0, 0, before, after) if axis == 2 else (before, after))
-        places = image.shape[axis] - reach
-        image = functools.reduce(torch.add, [image.narrow(axis, i * apart, places) for i in range(size)])
+        image = _sliding_sum(image, axis, size, apart)
         if step > 1:
             image = image[:, :, ::step] if axis == 2 else image[..., ::step]
     return image
+
+
+def _sliding_sum(image: Tensor, axis: int, size: int, apart: int) -> Tensor:
+    """Sums of ``size`` neighbours along an axis, each ``apart`` from the next, from sums of 1, 2, 4, ... of them."""
+    places = image.shape[axis] - apart * (size - 1)
+    parts, taken, width = [], 0, 1
+    while taken < size:
+        if size & width:
+            parts.append(image.narrow(axis, taken * apart, places))
+            taken += width
+        if taken < size:
+            pairs = image.shape[axis] - width * apart
+            image = image.narrow(axis, 0, pairs) + image.narrow(axis, width * apart, pairs)
+            width *= 2
+    return functools.reduce(torch.add, parts)
 
 
 def _check_shapes(features: Tensor, mask: Tensor) -> None:
