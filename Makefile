@@ -74,3 +74,4 @@ bench: setup
 	$(BIN)/python benchmarks/layer.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/stacks.py
+	$(BIN)/python benchmarks/profile_step.py

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 from torch.profiler import profile
 from torch.utils.flop_counter import FlopCounterMode
 from training import name_of
@@ -27,6 +28,7 @@ RUNS = {
     "Caltech-101": experiment("shapes", "controlled", "SparseConvNet", 0.5),
 }
 COSTLIEST = 8
+PROFILED = 3  # steps
 
 
 def milliseconds(call: Callable, device: str, seconds: float = 3) -> float:
@@ -63,8 +65,12 @@ def measure(title: str, run: Experiment, device: str) -> pd.DataFrame:
     chosen = torch.arange(run.batch_size, device=device).unsqueeze(0) % 256
     generators = [torch.Generator()]
 
+    def read() -> tuple[Tensor, Tensor, Tensor]:
+        return feeds.masked(chosen, feeds.draw("training", generators, chosen))
+
+    image, mask, label = read()
+
     def step(compute: Callable = compute) -> None:
-        image, mask, label = feeds.masked(chosen, feeds.draw("training", generators, chosen))
         with autocast:
             scores = compute(image, mask)
         optimiser.zero_grad()
@@ -86,20 +92,23 @@ def measure(title: str, run: Experiment, device: str) -> pd.DataFrame:
     arithmetic, traffic = rates(device, torch.bfloat16 if bf16 else torch.float32)
     took = milliseconds(step, device, seconds=10)
     with profile() as profiled:
-        step()
+        for _ in range(PROFILED):
+            step()
     kind = "self_cpu_time_total" if device == "cpu" else "self_device_time_total"
-    events = sorted(profiled.key_averages(), key=lambda event: -getattr(event, kind))[:COSTLIEST]
+    spent = pd.Series({event.key: getattr(event, kind) / 1000 / PROFILED for event in profiled.key_averages()})
+    costliest = spent.nlargest(COSTLIEST)
     parts = [
-        ("a step", took),
-        ("floor: arithmetic", counter.get_total_flops() / arithmetic),
+        ("a step", took, 1),
+        ("floor: arithmetic", operations := counter.get_total_flops() / arithmetic, operations / took),
         # Forward a map is written and read, backward it is read, and its gradient written and read.
-        ("floor: traffic", 5 * features / traffic),
-        *((event.key, getattr(event, kind) / 1000) for event in events),
+        ("floor: traffic", maps := 5 * features / traffic, maps / took),
+        ("a batch made ready, in a thread beside", ready := milliseconds(read, device), ready / took),
+        # Of all operations' time, under the profiler.
+        *zip(costliest.index, costliest, costliest / spent.sum(), strict=True),
     ]
-    table = pd.DataFrame(parts, columns=["part", "milliseconds"])
-    table["share"] = (table["milliseconds"] / took).round(3)
+    table = pd.DataFrame(parts, columns=["part", "milliseconds", "share"]).round({"milliseconds": 2, "share": 3})
     table.insert(0, "step", title)
-    return table.round({"milliseconds": 2}).assign(device=name_of(device), torch=torch.__version__)
+    return table.assign(device=name_of(device) if device == "cuda" else "cpu, 1 thread", torch=torch.__version__)
 
 
 def main() -> None:
