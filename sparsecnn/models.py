@@ -1,5 +1,6 @@
 """The networks as data: one table of layers each. The kind of convolution is a choice made when a table is built."""
 
+import copy
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,6 +17,7 @@ __all__ = [
     "ConvNetMask",
     "Network",
     "SparseConvNet",
+    "batch_norm_variances",
     "build",
     "channels_at_work",
     "count_parameters",
@@ -218,6 +220,22 @@ def channels_at_work(network: Network, image: Tensor, mask: Tensor) -> int:
     features = first(image, mask)[0] if isinstance(first, SparseConv2d) else first(image)
     passed = (features > 0).float().mean(dim=(0, 2, 3))
     return int(((passed > 0.01) & (passed < 0.99)).sum())
+
+
+@torch.no_grad()
+def batch_norm_variances(network: Network, image: Tensor, mask: Tensor) -> list[float]:
+    """The variance of what each batch norm gets in training, over batch and places, the mean over its channels."""
+    variances = []
+    network = copy.deepcopy(network).train()  # whose running statistics move
+
+    def measure(_, arguments: tuple[Tensor]) -> None:
+        variances.append(arguments[0].var(dim=(0, 2, 3)).mean().item())
+
+    for layer in network.layers:
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.register_forward_pre_hook(measure)
+    network(image, mask)
+    return variances
 
 
 def _through(layer: nn.Module, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from torch import nn
 
 from sparsecnn import ConvNet, ConvNetMask, SparseConvNet
 from sparsecnn.experiment import MODELS, SettingError
-from sparsecnn.models import LAYERS, MaxPool, build, channels_at_work, count_parameters
+from sparsecnn.models import LAYERS, MaxPool, batch_norm_variances, build, channels_at_work, count_parameters
 
 # Weights plus biases, kernel by kernel.
 CONV_5X5 = 5 * 5 * 1 * 16 + 16
@@ -197,3 +197,17 @@ def test_channels_at_work_are_those_that_the_relu_both_passes_and_stops():
             network.layers[0].bias[:3] = 100
             network.layers[0].bias[3:5] = -100
         assert channels_at_work(network, image, mask) == 11
+
+
+def test_variances_at_the_batch_norms_are_of_the_convolutions_outputs():
+    image, mask = torch.randn(2, 3, 224, 224), torch.rand(2, 1, 224, 224) > 0.3
+    sparse, plain = SparseConvNet("caltech").eval(), ConvNet("caltech").eval()
+    with torch.no_grad():
+        outputs = sparse.layers[0](image, mask)[0], plain.layers[0](image)
+    for network, output in zip((sparse, plain), outputs, strict=True):
+        before = copy.deepcopy(network.state_dict())
+        variances = batch_norm_variances(network, image, mask)
+        assert len(variances) == 4
+        assert variances[0] == pytest.approx(output.var(dim=(0, 2, 3)).mean().item(), rel=1e-4)
+        assert not network.training
+        assert all(torch.equal(value, network.state_dict()[name]) for name, value in before.items())
