@@ -107,7 +107,7 @@ def learning_curves(rows: pd.DataFrame, title: str, sparsities: tuple[float, ...
     """
     protocols = list(dict.fromkeys(rows["protocol"]))
     figure, panels = plt.subplots(
-        len(protocols), len(sparsities), figsize=(3.1 * len(sparsities), 2.6 * len(protocols)),
+        len(protocols), len(sparsities), figsize=(max(5.5, 3.1 * len(sparsities)), 2.6 * len(protocols)),
         squeeze=False, sharex="row", sharey=True,
     )  # fmt: skip
     for protocol, line in zip(protocols, panels, strict=True):
@@ -128,7 +128,7 @@ def curves_by_setting(rows: pd.DataFrame, by: str, title: str) -> Figure:
     """As :func:`learning_curves`, a panel for each value of the column ``by``, in the order in which they come."""
     settings = list(dict.fromkeys(rows[by]))
     figure, panels = plt.subplots(
-        1, len(settings), figsize=(2.6 * len(settings), 3.2), squeeze=False, sharex=True, sharey=True
+        1, len(settings), figsize=(max(5.5, 2.6 * len(settings)), 3.2), squeeze=False, sharex=True, sharey=True
     )
     for setting, panel in zip(settings, panels[0], strict=True):
         _draw_curves(panel, rows[rows[by] == setting])
