@@ -132,6 +132,8 @@ def test_fifty_kills_lose_and_double_nothing(output, store, monkeypatch):
         # Reading refuses half rows, half runs and doubled ones.
         now = set(results.read("digits", "controlled")["seed"])
         assert stored <= now
+        if stored == now:
+            pace *= 1.2  # as long as it has got, beside whatever else the machine does
         stored = now
     assert len(stored) >= 20
     runs = runs[: len(stored) + 3]
