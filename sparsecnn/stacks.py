@@ -33,9 +33,7 @@ class Stack(nn.Module):
     def __init__(self, networks: list[Network]):
         super().__init__()
         self.uses_mask_channel = networks[0].uses_mask_channel
-        self.layers = tuple(
-            networks[0].layers
-        )  # in a tuple they are not this module's own, which has no use for their weights
+        self.layers = tuple(networks[0].layers)  # not a ModuleList, since their own weights are not this module's
         of_each = zip(*(network.parameters() for network in networks), strict=True)
         self.stacked = nn.ParameterList(nn.Parameter(torch.stack(same).detach()) for same in of_each)
 

@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from . import results, resuming
 from .datasets import DataError, load, split
+from .devices import DEVICES, choose_device
 from .engines import Cluster, Here, Processes, TimeIsUp, visible_gpus
 from .experiment import (
     PROTOCOLS,
@@ -31,7 +32,7 @@ from .experiment import (
 from .models import LAYERS
 from .stacks import stacks_of
 from .studies import STUDIES, studies_of
-from .training import DEVICES, TrainingError, choose_device
+from .training import TrainingError
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -13,14 +13,14 @@ from torch import nn
 
 from .checkpoints import save_network
 from .datasets import REPOSITORY, load
-from .devices import DEVICES, choose_device, keep_freed_memory, release_freed_memory
+from .devices import choose_device, keep_freed_memory, release_freed_memory
 from .epochs import Told, initial_network, run_epochs
 from .experiment import CALTECH, Experiment, SettingError, check_choice, check_experiment
 from .feeds import DROPOUT, seed_of
 from .results import COLUMNS, check_writable
 from .resuming import Sitting
 
-__all__ = ["DEVICES", "TrainingError", "choose_device", "initial_network", "train", "train_stack"]
+__all__ = ["TrainingError", "choose_device", "initial_network", "train", "train_stack"]
 
 PRECISIONS = ("auto", "float32", "bf16")
 Progress = Callable[[int, float, float], None]
