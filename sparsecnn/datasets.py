@@ -7,6 +7,7 @@ import contextlib
 import functools
 import hashlib
 import itertools
+import mmap
 import os
 import shutil
 import socket
@@ -63,6 +64,7 @@ class Images:
     labels  N, int64
     mean, std  a number a channel, on the scale [0, 1]; what the report normalises with
     test_count  the last so many images are the data set's own test split; 0 = it has none
+    file    what ``images`` are mapped from, where they are a file's; nobody writes to them then
     """
 
     name: str
@@ -72,11 +74,17 @@ class Images:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     test_count: int = 0
+    file: mmap.mmap | None = None
 
     @property
     def title(self) -> str:
         """The name for tables and figures; a stand-in says so."""
         return TITLES[self.name]
+
+    def unload(self) -> None:
+        """Gives back the memory of what was read of ``images``, where they are a file's; the kernel has it cached."""
+        if self.file is not None and hasattr(self.file, "madvise"):
+            self.file.madvise(mmap.MADV_DONTNEED)
 
 
 TITLES = {
@@ -386,4 +394,4 @@ def _caltech101(root: Path) -> Images:
             raise ValueError("its checksum differs")
     except (OSError, EOFError, ValueError) as error:
         raise DataError(f"{cache} is cut short or altered ({error}): delete it to decode the images again") from error
-    return replace(labelled, images=torch.from_numpy(pixels))
+    return replace(labelled, images=torch.from_numpy(pixels), file=pixels.base)

@@ -127,7 +127,7 @@ class FixedMaskFeed(Feed):
 
     def __init__(self, data: Images, experiment: Experiment, device: torch.device):
         self.mean, self.std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in (data.mean, data.std))
-        self.images, self.labels = data.images.to(device), data.labels.to(device)
+        self.images, self.labels, self.data = data.images.to(device), data.labels.to(device), data
         self.device, self.size = device, tuple(data.images.shape[2:])
 
         def fix(scheme: Scheme, stream: int) -> Tensor:
@@ -143,7 +143,8 @@ class FixedMaskFeed(Feed):
 
     def masked(self, chosen: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         chosen, mask = (on_device(tensor, self.device) for tensor in (chosen, mask))
-        image = (self.images[chosen].float().div_(255).sub_(self.mean).div_(self.std)).mul_(mask)
+        image = self.images[chosen].float().div_(255).sub_(self.mean).div_(self.std).mul_(mask)
+        self.data.unload()
         return image.contiguous(memory_format=torch.channels_last), mask, self.labels[chosen]
 
 

@@ -4,6 +4,7 @@ import http.server
 import io
 import re
 import shutil
+import sys
 import threading
 import time
 import zipfile
@@ -20,7 +21,8 @@ from torchvision.datasets import MNIST, Caltech101
 import sparsecnn
 from sparsecnn import SparseDataset, datasets
 from sparsecnn.datasets import DataError, Images, available, data_root, load, split
-from sparsecnn.experiment import SettingError
+from sparsecnn.experiment import SettingError, experiment
+from sparsecnn.feeds import FixedMaskFeed
 
 # SparseDataset
 
@@ -209,6 +211,25 @@ def test_caltech_101_is_split_64_16_20_and_always_the_same(kind):
     most = max((labels[part].bincount(minlength=101) - shares * len(part)).abs().max() for part in parts)
     assert (most <= 1) == (not kind.endswith("unstratified"))
     assert hashlib.md5(together.numpy().tobytes()).hexdigest()[:8] == checksum
+
+
+def mapped_memory() -> int:
+    """Of this process's files, in bytes."""
+    return int(re.search(r"RssFile:\s*(\d+) kB", Path("/proc/self/status").read_text())[1]) << 10
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_what_was_read_of_a_mapped_file_is_given_back(tmp_path):
+    np.save(tmp_path / "pixels.npy", np.arange(64 << 20, dtype=np.uint8).reshape(64, 1, 1024, 1024))
+    pixels = np.load(tmp_path / "pixels.npy", mmap_mode="c")
+    data = Images("shapes", torch.from_numpy(pixels), torch.zeros(64), ("",), (0.5,), (0.5,), file=pixels.base)
+    before, total = mapped_memory(), data.images.sum()
+    assert mapped_memory() > before + (50 << 20)
+    feed = FixedMaskFeed(data, experiment("shapes", "controlled", "ConvNet", 0.5), torch.device("cpu"))
+    for chosen in torch.arange(64).split(8):
+        feed(chosen, torch.Generator())
+    assert mapped_memory() < before + (10 << 20)
+    assert data.images.sum() == total
 
 
 def test_a_data_set_without_test_images_needs_a_split():
