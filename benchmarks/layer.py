@@ -1,10 +1,12 @@
 """What the sparse convolution costs, as a multiple of a plain convolution, beside two other mask-aware convolutions.
 
 Forward and backward through the layer and a ReLU, eager and compiled, in turns, so that whatever else the machine does
-meets all alike. The shapes are those of the Caltech-101 network's four convolutions.
+meets all alike, and in another order each time, since a step leaves its mark on the next one's memory. The shapes are
+those of the Caltech-101 network's four convolutions.
 """
 
 import itertools
+import random
 import time
 from collections.abc import Callable
 
@@ -99,7 +101,7 @@ def measure(shape: tuple, batch: int, device: str, dtype: torch.dtype, compiled:
     begun, rounds = time.perf_counter(), 0
     while rounds < 5 or (rounds < 100 and time.perf_counter() - begun < SECONDS):
         rounds += 1
-        for way, step in steps.items():
+        for way, step in random.sample(list(steps.items()), len(steps)):
             start = time.perf_counter()
             step()
             times[way].append(time.perf_counter() - start)

@@ -167,9 +167,14 @@ def window_scale(
 
     ``dtype`` is that of the features; the scale is in float32 at least, in which 1e-8 does not vanish.
     """
-    # The smallest whole numbers that hold a count: they are what takes time here.
-    counts = torch.uint8 if kernel[0] * kernel[1] <= 255 else torch.int32
-    count = _window_sum(observed.to(counts), kernel, _pair(stride), padding, _pair(dilation))
+    if observed.device.type == "cpu" and torch.compiler.is_compiling():
+        # Which would work a sum out again for every channel, and leaves a convolution as it is; exact to 2 ** 24.
+        with torch.autocast("cpu", enabled=False):
+            count = F.conv2d(observed.float(), torch.ones(1, 1, *kernel), None, stride, padding, dilation)
+    else:
+        # The smallest whole numbers that hold a count: they are what takes time here.
+        counts = torch.uint8 if kernel[0] * kernel[1] <= 255 else torch.int32
+        count = _window_sum(observed.to(counts), kernel, _pair(stride), padding, _pair(dilation))
     # An empty window's sum is 0, so there any finite number will do, and 1e8 would be none in float16.
     exact = torch.float64 if dtype == torch.float64 else torch.float32
     return (count.clamp(min=1).to(exact) + eps).reciprocal(), count > 0

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sparsecnn import SparseConv2d, SparseMaxPool2d, sparse_conv2d
+from sparsecnn.layers import window_scale
 
 GARBAGE = [float("nan"), float("inf"), -float("inf"), 1e30]
 MASK_DTYPES = [torch.bool, torch.uint8, torch.int64, torch.bfloat16, torch.float16, torch.float32, torch.float64]
@@ -257,6 +258,19 @@ def test_compiled_in_one_graph_it_computes_the_same():
     layer = SparseConv2d(2, 3, 3, padding="same")
     compiled = torch.compile(layer, fullgraph=True)
     torch.testing.assert_close(gradients(compiled, features, mask), gradients(layer, features, mask))
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_under_autocast_it_counts_what_bf16_does_not_hold():
+    mask = torch.ones(1, 1, 19, 19, dtype=torch.bool)
+    mask[..., :2, 0] = False
+
+    def scale(mask: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return window_scale(mask, (19, 19), 1, 0, 1, 0.0, torch.float32)[0]
+
+    for way in (scale, torch.compile(scale, fullgraph=True)):
+        torch.testing.assert_close(way(mask), torch.tensor(1 / 359).view(1, 1, 1, 1), rtol=1e-6, atol=0)
 
 
 def test_exported_it_computes_the_same():
