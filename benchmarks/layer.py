@@ -2,7 +2,7 @@
 
 Forward and backward through the layer and a ReLU, eager and compiled, in turns, so that whatever else the machine does
 meets all alike, and in another order each time, since a step leaves its mark on the next one's memory. The shapes are
-those of the Caltech-101 network's four convolutions.
+those of the Caltech-101 network's four convolutions, and one of these with other widths and batches.
 """
 
 import itertools
@@ -20,6 +20,12 @@ from sparsecnn.results import output_root, replacing
 
 SECONDS = 5  # at least five rounds, and on for so long
 SHAPES = [(3, 16, 11, 224), (16, 16, 7, 112), (16, 16, 5, 56), (16, 16, 3, 28)]  # channels in and out, kernel, width
+CASES = [
+    *((shape, batch) for batch in (16, 128) for shape in SHAPES),
+    # One of them with other batches and other widths.
+    *((SHAPES[2], batch) for batch in (1, 4, 64)),
+    *(((16, 16, 5, width), 16) for width in (28, 112, 224)),
+]
 
 
 class PlainConv(nn.Conv2d):
@@ -131,7 +137,7 @@ def main() -> None:
         torch.backends.cudnn.benchmark = True
         cases += [("cuda", torch.float32), ("cuda", torch.bfloat16)]
     tables = []
-    for (device, dtype), compiled, batch, shape in itertools.product(cases, (False, True), (16, 128), SHAPES):
+    for (device, dtype), compiled, (shape, batch) in itertools.product(cases, (False, True), CASES):
         tables.append(measure(shape, batch, device, dtype, compiled))
         print(tables[-1].drop(columns=["device", "torch"]).to_string(index=False), "\n", flush=True)
     with replacing(output_root() / "results/benchmarks_layer.csv") as file:

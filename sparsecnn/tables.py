@@ -234,16 +234,43 @@ def markdown(table: pd.DataFrame) -> str:
     return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
 
 
+def _verdicts(claims: pd.DataFrame, _) -> pd.DataFrame:
+    return claims.set_index("claim")[["verdict"]].rename_axis(columns="claim")
+
+
+def _speeds(measured: pd.DataFrame, _) -> pd.DataFrame:
+    """Of training, results/benchmarks.csv."""
+    between = measured["ratio_least"].map("{:.2f}".format) + " to " + measured["ratio_most"].map("{:.2f}".format)
+    columns = {
+        "way": measured["way"],
+        "device": measured["device"],
+        "seconds an epoch": measured["seconds_an_epoch"].map("{:.1f}".format),
+        "times as fast": measured["ratio"].map("{:.2f}".format),
+        "between rounds": between.where(measured["way"] != "published way", ""),
+    }
+    return pd.DataFrame(columns).set_index(measured["benchmark"]).rename_axis(columns="benchmark")
+
+
+def _costs(measured: pd.DataFrame, mode: str) -> pd.DataFrame:
+    """Of the layer, "eager" or "compiled", as multiples of nn.Conv2d's, results/benchmarks_layer.csv."""
+    here = measured[measured["mode"] == mode].assign(device=measured["device"] + ", " + measured["precision"])
+    cases = ["shape", "batch", "device"]
+    ratios = here.drop_duplicates(cases)[cases].reset_index(drop=True)
+    for way, of_way in here.groupby("way", sort=False):
+        ratios[way] = of_way["ratio"].map("{:.2f}".format).to_numpy()
+    return ratios.set_index("shape").rename_axis(columns="convolution").drop(columns="nn.Conv2d")
+
+
+IN_README = {"claims": _verdicts, "benchmarks": _speeds, "benchmarks_layer": _costs}  # and otherwise wide
+
+
 def update_readme(path: Path = REPOSITORY / "README.md") -> None:
-    """Writes tables of results/ between the README's markers for them, which end with <!-- end -->: a protocol's part
-    of one at <!-- name of the table, protocol -->, the claims and their verdicts at <!-- claims -->."""
+    """Writes tables of results/ between the README's markers for them, which end with <!-- end -->: a table at
+    <!-- its name -->, a protocol's or mode's part of it at <!-- its name, part -->."""
 
     def fill(marker: re.Match) -> str:
-        name, protocol = marker.groups()
-        table = pd.read_csv(REPOSITORY / f"results/{name}.csv")
-        shown = (
-            wide(table, protocol) if protocol else table.set_index("claim")[["verdict"]].rename_axis(columns="claim")
-        )
+        name, part = marker.groups()
+        shown = IN_README.get(name, wide)(pd.read_csv(REPOSITORY / f"results/{name}.csv"), part)
         head = marker[0].split(" -->")[0]
         return f"{head} -->\n\n{markdown(shown)}\n<!-- end -->"
 
