@@ -22,6 +22,7 @@ from sparsecnn.epochs import networks_of
 from sparsecnn.experiment import Experiment, experiment
 from sparsecnn.feeds import Feeds
 from sparsecnn.results import output_root, replacing
+from sparsecnn.training import precision_of
 
 RUNS = {
     "MNIST": experiment("mnist", "as_reported", "SparseConvNet", 0.5),
@@ -57,8 +58,8 @@ def rates(device: str, precision: torch.dtype) -> tuple[float, float]:
 
 
 def measure(title: str, run: Experiment, device: str) -> pd.DataFrame:
-    bf16 = device == "cuda" and title == "Caltech-101"  # as training.train chooses
-    autocast = torch.autocast(device, torch.bfloat16, enabled=bf16)
+    precision = torch.bfloat16 if precision_of(run, torch.device(device)) == "bf16" else torch.float32
+    autocast = torch.autocast(device, torch.bfloat16, enabled=precision == torch.bfloat16)
     network, compute = networks_of([run], torch.device(device))
     optimiser = torch.optim.Adam(network.parameters(), fused=True)
     feeds = Feeds(load(run.dataset), [run], torch.device(device))
@@ -89,7 +90,7 @@ def measure(title: str, run: Experiment, device: str) -> pd.DataFrame:
         step(lambda image, mask: network(image[0], mask[0]).unsqueeze(0))  # never compiled
     for hook in hooks:
         hook.remove()
-    arithmetic, traffic = rates(device, torch.bfloat16 if bf16 else torch.float32)
+    arithmetic, traffic = rates(device, precision)
     took = milliseconds(step, device, seconds=10)
     with profile() as profiled:
         for _ in range(PROFILED):

@@ -5,7 +5,7 @@ At batch 64 and 50% sparsity, on the CPU and, where there is one, on CUDA; in tu
 
 import pandas as pd
 import torch
-from training import Case, name_of, ours
+from training import Case, ours, times_as_fast
 
 from sparsecnn.experiment import MODELS, experiment
 from sparsecnn.results import output_root, replacing
@@ -20,20 +20,10 @@ def measure(model: str, device: str) -> pd.DataFrame:
     sizes = (1, *STACKS[device])
     for size in sizes:
         ours(case, size)  # warm
-    table = pd.DataFrame([{size: ours(case, size) / size for size in sizes} for _ in range(case.rounds)])
-    ratio = table.rdiv(table[1], axis=0)
-    return pd.DataFrame(
-        {
-            "network": model,
-            "runs": table.columns,
-            "seconds_an_epoch_and_run": table.median().round(3).to_list(),
-            "ratio": ratio.median().round(2).to_list(),
-            "ratio_least": ratio.min().round(2).to_list(),
-            "ratio_most": ratio.max().round(2).to_list(),
-            "device": name_of(device),
-            "torch": torch.__version__,
-        }
-    )
+    took = pd.DataFrame([{size: ours(case, size) / size for size in sizes} for _ in range(case.rounds)])  # a run
+    table = times_as_fast(took, 1, device).rename_axis("runs").reset_index()
+    table.insert(0, "network", model)
+    return table
 
 
 def main() -> None:

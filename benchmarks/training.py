@@ -85,6 +85,15 @@ def ours(case: Case, stack: int = 1) -> float:
     )
 
 
+def times_as_fast(took: pd.DataFrame, as_what: str | int, device: str) -> pd.DataFrame:
+    """A line a column of ``took``, which has the seconds an epoch of one round a line: their median, how many times as
+    fast as the column ``as_what`` that is, and between which ratios the rounds lie."""
+    ratio = took.rdiv(took[as_what], axis=0)
+    parts = [took.median(), ratio.median(), ratio.min(), ratio.max()]
+    table = pd.concat(parts, axis=1, keys=["seconds_an_epoch", "ratio", "ratio_least", "ratio_most"])
+    return table.round(3).assign(device=name_of(device), torch=torch.__version__)
+
+
 def measure(case: Case, theirs: Pool, alone: Pool, many: Pool, cores: int) -> pd.DataFrame:
     ways = {
         "published way": lambda: theirs.apply(published_way, [case]),
@@ -94,20 +103,10 @@ def measure(case: Case, theirs: Pool, alone: Pool, many: Pool, cores: int) -> pd
         ways[f"ours, {cores} runs at once"] = lambda: max(many.map(ours, [case] * cores, chunksize=1)) / cores
     for way in ways.values():
         way()  # warm
-    table = pd.DataFrame([{name: way() for name, way in ways.items()} for _ in range(case.rounds)])
-    ratio = table.rdiv(table["published way"], axis=0)
-    return pd.DataFrame(
-        {
-            "benchmark": case.title,
-            "way": table.columns,
-            "seconds_an_epoch": table.median().round(2).to_list(),
-            "ratio": ratio.median().round(2).to_list(),
-            "ratio_least": ratio.min().round(2).to_list(),
-            "ratio_most": ratio.max().round(2).to_list(),
-            "device": name_of(case.device),
-            "torch": torch.__version__,
-        }
-    )
+    took = pd.DataFrame([{name: way() for name, way in ways.items()} for _ in range(case.rounds)])
+    table = times_as_fast(took, "published way", case.device).rename_axis("way").reset_index()
+    table.insert(0, "benchmark", case.title)
+    return table
 
 
 def main() -> None:

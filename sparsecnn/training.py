@@ -20,7 +20,7 @@ from .feeds import DROPOUT, seed_of
 from .results import COLUMNS, check_writable
 from .resuming import Sitting
 
-__all__ = ["TrainingError", "choose_device", "initial_network", "train", "train_stack"]
+__all__ = ["TrainingError", "choose_device", "initial_network", "precision_of", "train", "train_stack"]
 
 PRECISIONS = ("auto", "float32", "bf16")
 Progress = Callable[[int, float, float], None]
@@ -68,7 +68,7 @@ def train(
     check_choice("precision", precision, PRECISIONS)
     where = choose_device(device)
     if precision == "auto":
-        precision = "bf16" if experiment.dataset in CALTECH and where.type == "cuda" else "float32"
+        precision = precision_of(experiment, where)
     for file in (checkpoint, resume):
         if file is not None:
             check_writable(Path(file).parent)
@@ -93,6 +93,11 @@ def train_stack(
         ``device`` names the stack.
     """
     return _train(experiments, choose_device(device), "float32", progress, None)[0]
+
+
+def precision_of(experiment: Experiment, device: torch.device) -> str:
+    """What "auto" stands for."""
+    return "bf16" if experiment.dataset in CALTECH and device.type == "cuda" else "float32"
 
 
 def _train(
