@@ -86,3 +86,16 @@ def test_without_runs_no_claim_can_be_tested():
 def test_one_seed_is_no_evidence():
     rows = world(as_the_report_has_it, elsewhere=lambda run, level: 50.0)
     assert set(judged(rows[rows["seed"] == 0]).values()) == {UNTESTED}
+
+
+def test_one_level_refutes_every_level_and_none_proves_it():
+    def caltech(*levels_of_two_seeds):
+        rows = world(as_the_report_has_it, elsewhere=lambda run, level: 50.0)
+        return rows[(rows["seed"] == 0) | rows["sparsity"].isin(levels_of_two_seeds)]
+
+    assert judged(caltech(0.3))[3] == UNTESTED
+    rows = caltech(0.3)
+    rows.loc[(rows["sparsity"] == 0.3) & (rows["model"] == "ConvNet"), "test_accuracy"] += 21.0
+    assert judged(rows)[3] == NOT
+    rows.loc[(rows["sparsity"] == 0.3) & (rows["model"] == "ConvNet"), "test_accuracy"] -= 8.0
+    assert judged(rows)[3] == IN_PART
