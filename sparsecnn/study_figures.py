@@ -40,7 +40,7 @@ def heat_maps(table: pd.DataFrame, title: str) -> Figure:
             panel.grid(False)
             panel.set_xticks(range(means.shape[1]), means.columns)
             panel.set_yticks(range(means.shape[0]), [f"{rate:g}" for rate in means.index])
-            panel.set(title=f"{name}, {level:.0%} missing", xlabel="batch size", ylabel="learning rate")
+            panel.set(title=f"{name}\n{level:.0%} missing", xlabel="batch size", ylabel="learning rate")
             for (y, x), mean in np.ndenumerate(means.to_numpy()):
                 half = halves.iloc[y, x]
                 interval = f"\n± {half:.2f}" if column == "accuracy_mean" and half == half else ""
