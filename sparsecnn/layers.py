@@ -168,7 +168,7 @@ def window_scale(
     ``dtype`` is that of the features; the scale is in float32 at least, in which 1e-8 does not vanish.
     """
     if observed.device.type == "cpu" and torch.compiler.is_compiling():
-        # Which would work a sum out again for every channel, and leaves a convolution as it is; exact to 2 ** 24.
+        # The compiler would work a sum out again for every channel; a convolution it leaves whole. Exact to 2 ** 24.
         with torch.autocast("cpu", enabled=False):
             count = F.conv2d(observed.float(), torch.ones(1, 1, *kernel), None, stride, padding, dilation)
     else:

@@ -96,7 +96,7 @@ def train_stack(
 
 
 def precision_of(experiment: Experiment, device: torch.device) -> str:
-    """What "auto" stands for."""
+    """The precision that "auto" stands for."""
     return "bf16" if experiment.dataset in CALTECH and device.type == "cuda" else "float32"
 
 
