@@ -24,7 +24,7 @@ CASES = [
     *((shape, batch) for batch in (16, 128) for shape in SHAPES),
     # One of them with other batches and other widths.
     *((SHAPES[2], batch) for batch in (1, 4, 64)),
-    *(((16, 16, 5, width), 16) for width in (28, 112, 224)),
+    *(((*SHAPES[2][:3], width), 16) for width in (28, 112, 224)),
 ]
 
 

@@ -254,11 +254,9 @@ def _speeds(measured: pd.DataFrame, _) -> pd.DataFrame:
 def _costs(measured: pd.DataFrame, mode: str) -> pd.DataFrame:
     """Of the layer, "eager" or "compiled", as multiples of nn.Conv2d's, results/benchmarks_layer.csv."""
     here = measured[measured["mode"] == mode].assign(device=measured["device"] + ", " + measured["precision"])
-    cases = ["shape", "batch", "device"]
-    ratios = here.drop_duplicates(cases)[cases].reset_index(drop=True)
-    for way, of_way in here.groupby("way", sort=False):
-        ratios[way] = of_way["ratio"].map("{:.2f}".format).to_numpy()
-    return ratios.set_index("shape").rename_axis(columns="convolution").drop(columns="nn.Conv2d")
+    ratios = here.pivot_table(index=["shape", "batch", "device"], columns="way", values="ratio", sort=False)
+    ratios = ratios.drop(columns="nn.Conv2d").map("{:.2f}".format)
+    return ratios.reset_index(["batch", "device"]).rename_axis(columns="convolution")
 
 
 IN_README = {"claims": _verdicts, "benchmarks": _speeds, "benchmarks_layer": _costs}  # and otherwise wide
