@@ -8,6 +8,7 @@ import functools
 from collections.abc import Callable
 from functools import partial
 
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from .evaluation import Masks, correct_by_class, transfer
 from .experiment import CALTECH, Experiment, check_experiment, selection
 from .feeds import ORDER, TEST_MASKS, TRAIN_MASKS, VALIDATION_MASKS, WEIGHTS, Feeds, generator_of, seed_of
 from .models import Network, build
+from .results import reported_row
 from .resuming import Sitting
 from .stacks import Stack
 
@@ -191,9 +193,6 @@ def _percent(correct: int, count: int) -> float:
 
 
 def _reported_epoch(experiment: Experiment, history: list[dict]) -> int:
-    """The number of the epoch that a run of this history reports; the earliest of equals."""
+    """The number of the epoch that a run of this history reports."""
     rule = selection(experiment.dataset, experiment.protocol)
-    if rule == "last":
-        return len(history)
-    accuracies = [measured[f"{rule}_accuracy"] for measured in history]
-    return 1 + accuracies.index(max(accuracies))
+    return 1 + reported_row(pd.DataFrame(history), rule)

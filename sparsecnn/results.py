@@ -33,6 +33,7 @@ __all__ = [
     "read",
     "release",
     "replacing",
+    "reported_row",
     "runs_folder",
     "store",
     "unfinished",
@@ -105,6 +106,12 @@ def of_experiments(experiments: list[Experiment], rows: pd.DataFrame | None = No
             position.setdefault(replace(experiment, tested_at="every sparsity"), position[experiment])
     runs = [position.get(experiment, -1) for experiment in of_rows]
     return rows.assign(run=runs).query("run >= 0").sort_values(["run", "epoch"], ignore_index=True)
+
+
+def reported_row(epochs: pd.DataFrame, rule: str) -> int:
+    """The label of the row that a run with these rows, an epoch each, reports: of the "last" epoch, or of the best
+    accuracy on "validation" or "test" images, the earliest among equals."""
+    return epochs["epoch" if rule == "last" else f"{rule}_accuracy"].idxmax()
 
 
 def store(rows: pd.DataFrame) -> bool:

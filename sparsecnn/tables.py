@@ -10,7 +10,7 @@ from scipy import stats
 
 from .datasets import REPOSITORY, load, split
 from .experiment import Experiment, check_choice, selection
-from .results import output_root, replacing
+from .results import output_root, replacing, reported_row
 
 __all__ = [
     "accuracy_table",
@@ -50,16 +50,14 @@ def selected(rows: pd.DataFrame, rule: str | None = None) -> pd.DataFrame:
     """The row of each run's reported epoch; ``rows`` have the column ``run``.
 
     Args:
-        rule: "last" epoch, best "validation" accuracy or best "test" accuracy (the earliest among equals); None = the
-            rule of each run's protocol.
+        rule: "last", "validation" or "test", see results.reported_row; None = the rule of each run's protocol.
     """
 
     if rule is not None:
         check_choice("rule", rule, RULES)
 
     def choose(run: pd.DataFrame) -> int:
-        by = rule or selection(*run[["dataset", "protocol"]].iloc[0])
-        return run["epoch"].idxmax() if by == "last" else run[f"{by}_accuracy"].idxmax()
+        return reported_row(run, rule or selection(*run[["dataset", "protocol"]].iloc[0]))
 
     rows = rows.reset_index(drop=True)  # frames put together may have labels twice
     return rows.loc[[choose(run) for _, run in rows.groupby("run")]]
