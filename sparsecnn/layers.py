@@ -137,26 +137,25 @@ def keep_observed(features: Tensor, observed: Tensor) -> Tensor:
         return torch.where(observed, features, 0)
     if observed.all():  # as is common behind a first layer; to find out costs nothing beside a copy of the features
         return features
-    return _BitMask.apply(features, observed)
+    # -1 is all ones in two's complement.
+    return _BitMask.apply(features, -observed.to(INTEGER[features.element_size()]))
+
+
+INTEGER = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 
 
 class _BitMask(torch.autograd.Function):
-    """``torch.where(observed, features, 0)`` by a bitwise and, which PyTorch vectorises on the CPU as it does not
-    vectorise ``where`` with a broadcast condition: about ten times faster there."""
-
-    INTEGER = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+    """``torch.where(observed, features, 0)`` by a bitwise and with all ones where observed, which PyTorch vectorises on
+    the CPU as it does not vectorise ``where`` with a broadcast condition: about ten times faster there."""
 
     @staticmethod
-    def forward(ctx, features: Tensor, observed: Tensor) -> Tensor:
-        ctx.save_for_backward(observed)
-        integer = _BitMask.INTEGER[features.element_size()]
-        all_ones = -observed.to(integer)  # -1 is all ones in two's complement
-        return (features.view(integer) & all_ones).view(features.dtype)
+    def forward(ctx, features: Tensor, ones: Tensor) -> Tensor:
+        ctx.save_for_backward(ones)
+        return (features.view(ones.dtype) & ones).view(features.dtype)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        (observed,) = ctx.saved_tensors
-        return _BitMask.apply(gradient, observed), None
+        return _BitMask.apply(gradient, *ctx.saved_tensors), None
 
 
 @torch.no_grad()
@@ -177,7 +176,7 @@ def window_scale(
         count = _window_sum(observed.to(counts), kernel, _pair(stride), padding, _pair(dilation))
     # An empty window's sum is 0, so there any finite number will do, and 1e8 would be none in float16.
     exact = torch.float64 if dtype == torch.float64 else torch.float32
-    return (count.clamp(min=1).to(exact) + eps).reciprocal(), count > 0
+    return count.clamp(min=1).to(exact).add_(eps).reciprocal_(), count > 0
 
 
 def _convolve(features: Tensor, weight: Tensor, stride, padding, dilation) -> Tensor:
@@ -216,15 +215,13 @@ class _NormaliseInPlace(torch.autograd.Function):
 
 def _window_sum(image: Tensor, kernel: tuple[int, int], stride, padding, dilation) -> Tensor:
     """Sum over each window of a convolution with that geometry; rows first, then columns, since a box separates."""
-    for axis in (2, 3):
-        size, step, apart = kernel[axis - 2], stride[axis - 2], dilation[axis - 2]
-        reach = apart * (size - 1)
-        if padding == "same":
-            before, after = reach // 2, reach - reach // 2
-        else:
-            before = after = 0 if padding == "valid" else _pair(padding)[axis - 2]
-        if before or after:
-            image = F.pad(image, (0, 0, before, after) if axis == 2 else (before, after))
+    reach = [apart * (size - 1) for size, apart in zip(kernel, dilation, strict=True)]
+    if padding == "same":
+        (top, left), (bottom, right) = (n // 2 for n in reach), (n - n // 2 for n in reach)
+    else:
+        top, left = bottom, right = (0, 0) if padding == "valid" else _pair(padding)
+    image = F.pad(image, (left, right, top, bottom))
+    for axis, size, step, apart in zip((2, 3), kernel, stride, dilation, strict=True):
         image = _sliding_sum(image, axis, size, apart)
         if step > 1:
             image = image[:, :, ::step] if axis == 2 else image[..., ::step]
