@@ -130,7 +130,7 @@ def matrix_table(experiments: list[Experiment], measured: pd.DataFrame) -> pd.Da
     here = measured[(measured["trained_at"] == "own sparsity") & (measured["test_mask"] == "random")]
     found = here.groupby(key)["accuracy"].agg(n_seeds="count", accuracy_mean="mean", accuracy_ci95=ci95).reset_index()
     table = lines.merge(found, how="left", on=key)
-    return table.assign(n_seeds=table["n_seeds"].fillna(0).astype(int)).round({"accuracy_mean": 3, "accuracy_ci95": 3})
+    return table.assign(n_seeds=table["n_seeds"].fillna(0).astype(int)).round({"accuracy_mean": 4, "accuracy_ci95": 4})
 
 
 def mismatch(measured: pd.DataFrame) -> pd.DataFrame:

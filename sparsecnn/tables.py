@@ -127,7 +127,7 @@ def accuracy_table(
     table = lines.merge(measured, how="left", on=key)
     known = [name for name in key if name in reference]
     table = table.merge(reference.rename(columns={"accuracy": "published"}), how="left", on=known)
-    return table.assign(n_seeds=table["n_seeds"].fillna(0).astype(int)).round({"accuracy_mean": 3, "accuracy_ci95": 3})
+    return table.assign(n_seeds=table["n_seeds"].fillna(0).astype(int)).round({"accuracy_mean": 4, "accuracy_ci95": 4})
 
 
 def wide(table: pd.DataFrame, protocol: str) -> pd.DataFrame:
