@@ -60,7 +60,7 @@ class Experiment:
     architecture    name of a table of layers in models.LAYERS
     mask            what the network is told is observed: "validity" (the pixels that were kept) or "brighter than the
                     mean" (normalised value above 0, which the published notebooks used by mistake)
-    validation      number of training images held out to choose the epoch; 0 = none
+    validation      number of training images held out to choose the epoch; 0 = none, which `controlled` may not have
     train_images    train on at most so many images, evenly spaced among those that are left; 0 = on all of these
     split           how test images are set apart: "own" (the data set's own), "stratified" (20%, by class),
                     or the published notebooks' two ways on Caltech-101, see datasets.split
@@ -104,6 +104,8 @@ class Experiment:
         check_range("learning_rate", self.learning_rate, above=0)
         for name, least in LEAST.items():
             check_range(name, getattr(self, name), least=least)
+        if selection(self.dataset, self.protocol) == "validation":
+            check_range("validation", self.validation, least=1)
 
 
 LEAST = {"seed": 0, "epochs": 1, "batch_size": 1, "weight_decay": 0, "validation": 0, "train_images": 0}

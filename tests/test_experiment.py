@@ -91,6 +91,12 @@ def test_a_wrong_setting_is_refused_by_name_value_and_what_is_allowed(setting, v
     assert error.value._render_traceback_() == [f"SettingError: {message}"]
 
 
+def test_who_chooses_the_epoch_on_validation_images_holds_some_out():
+    assert experiment("mnist", "as_reported", "ConvNet", 0.1, validation=0).validation == 0
+    with pytest.raises(SettingError, match="validation=0 is not allowed"):
+        experiment("mnist", "controlled", "ConvNet", 0.1, validation=0)
+
+
 @pytest.mark.parametrize(
     "asked", [{"sparsity": 30}, {"sparsity": "abc"}, {"protocol": "foo"}, {"seeds": 0}, {"seeds": "two"}, {"epochs": 0}]
 )
