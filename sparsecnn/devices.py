@@ -8,7 +8,7 @@ import torch
 
 from .experiment import SettingError, check_choice
 
-__all__ = ["DEVICES", "choose_device", "keep_freed_memory", "release_freed_memory"]
+__all__ = ["DEVICES", "choose_device", "computes_in_bf16", "keep_freed_memory", "release_freed_memory"]
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -21,6 +21,14 @@ def choose_device(name: str = "auto") -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def computes_in_bf16(device: torch.device) -> bool:
+    """Whether it has instructions for bf16, without which it would only imitate it."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    known = getattr(torch.cpu, "get_capabilities", dict)()  # not in PyTorch 2.11, which then takes float32
+    return known.get("amx_bf16", False) or known.get("avx512_bf16", False)
 
 
 @functools.cache

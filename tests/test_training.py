@@ -17,7 +17,7 @@ from sparsecnn.experiment import (
 )
 from sparsecnn.feeds import Feed, Feeds, FixedMaskFeed, generator_of
 from sparsecnn.results import COLUMNS
-from sparsecnn.training import choose_device, train
+from sparsecnn.training import choose_device, precision_of, train
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +86,24 @@ def test_bf16_stays_close_to_float32_and_is_recorded(photographs):
     assert exact["precision"].tolist() == ["float32"] and rounded["precision"].tolist() == ["bf16"]
     assert rounded["train_loss"].item() != exact["train_loss"].item()
     assert rounded["train_loss"].item() == pytest.approx(exact["train_loss"].item(), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "capabilities", "precision"),
+    [
+        ("caltech101", {"avx512_bf16": True, "amx_bf16": False}, "bf16"),
+        ("caltech101", {"avx512_bf16": False, "amx_bf16": True}, "bf16"),
+        ("caltech101", {"avx512_bf16": False}, "float32"),
+        ("caltech101", {}, "float32"),
+        ("mnist", {"avx512_bf16": True}, "float32"),
+    ],
+)
+def test_on_the_cpu_only_photographs_take_bf16_and_only_where_it_is_computed_in(
+    dataset, capabilities, precision, monkeypatch
+):
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: capabilities, raising=False)
+    run = experiment(dataset, "controlled", "ConvNet", 0.3)
+    assert precision_of(run, torch.device("cpu")) == precision
 
 
 def test_the_same_experiment_gives_the_same_rows_whatever_ran_before():
