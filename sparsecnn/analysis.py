@@ -1,6 +1,7 @@
-"""What the rows of many runs say together: variance explained, late drops, train x test matrices."""
+"""What the rows of many runs say together: variance explained, late drops, two precisions, train x test matrices."""
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,8 @@ __all__ = [
     "matrix_table",
     "mismatch",
     "mismatch_differences",
+    "precision_pairs",
+    "spread_between_seeds",
     "transfers",
     "variance_explained",
 ]
@@ -88,6 +91,37 @@ def late_drops(rows: pd.DataFrame, points: float = 5) -> pd.DataFrame:
         ["model", "sparsity", "batch_size", "learning_rate", "seed"]
     ]
     return settings.join(counts).assign(greatest=late["greatest"].max())
+
+
+def precision_pairs(rows: pd.DataFrame, again: pd.DataFrame) -> pd.DataFrame:
+    """Test accuracy of runs that were trained in float32 and once more in bf16.
+
+    Args:
+        rows, again: those of the same experiments from the store and from results.retrained, with the column run.
+
+    Returns:
+        Columns model, sparsity, seed, float32, bf16, difference (bf16 less float32, in points); a line a pair.
+    """
+    runs, once_more = (selected(part).set_index("run") for part in (rows, again))
+    pairs = runs.loc[runs["precision"] == "float32", ["model", "sparsity", "seed", "test_accuracy"]]
+    pairs = pairs.rename(columns={"test_accuracy": "float32"}).join(
+        once_more.loc[once_more["precision"] == "bf16", "test_accuracy"].rename("bf16"), how="inner"
+    )
+    return pairs.assign(difference=pairs["bf16"] - pairs["float32"]).reset_index(drop=True)
+
+
+def spread_between_seeds(runs: pd.DataFrame, key: Sequence[str]) -> tuple[float, int]:
+    """The standard deviation of test accuracy between runs that differ in their seed alone, pooled over all such, and
+    its degrees of freedom; NaN and 0 where there are none.
+
+    Args:
+        runs: a row a run, as tables.selected gives them.
+        key: the settings in which they may differ otherwise.
+    """
+    accuracies = runs.groupby(list(key))["test_accuracy"]
+    freedom = int((accuracies.count() - 1).sum())
+    squares = (runs["test_accuracy"] - accuracies.transform("mean")).pow(2).sum()
+    return (float((squares / freedom) ** 0.5) if freedom else float("nan")), freedom
 
 
 def transfers(rows: pd.DataFrame) -> pd.DataFrame:

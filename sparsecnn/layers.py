@@ -57,7 +57,7 @@ def sparse_conv2d(
         )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"bias {tuple(bias.shape)} does not fit weight {tuple(weight.shape)}: expected its D numbers")
-    observed = mask if mask.dtype == torch.bool else mask != 0
+    observed = mask.bool()
     sums = _convolve(keep_observed(features, observed), weight, stride, padding, dilation)
     scale, seen = window_scale(observed, weight.shape[2:], stride, padding, dilation, eps, features.dtype)
     scale = scale.to(sums.dtype)
@@ -176,7 +176,7 @@ def window_scale(
         count = _window_sum(observed.to(counts), kernel, _pair(stride), padding, _pair(dilation))
     # An empty window's sum is 0, so there any finite number will do, and 1e8 would be none in float16.
     exact = torch.float64 if dtype == torch.float64 else torch.float32
-    return count.clamp(min=1).to(exact).add_(eps).reciprocal_(), count > 0
+    return count.clamp(min=1).to(exact).add_(eps).reciprocal_(), count.bool()
 
 
 def _convolve(features: Tensor, weight: Tensor, stride, padding, dilation) -> Tensor:

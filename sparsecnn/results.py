@@ -34,6 +34,7 @@ __all__ = [
     "release",
     "replacing",
     "reported_row",
+    "retrained",
     "runs_folder",
     "store",
     "unfinished",
@@ -84,6 +85,12 @@ def read(dataset: str, protocol: str) -> pd.DataFrame:
     check_choice("dataset", dataset, DATASETS)
     check_choice("protocol", protocol, PROTOCOLS)
     return _read(_path(dataset, protocol))
+
+
+def retrained() -> pd.DataFrame:
+    """The rows of results/precision_caltech101.csv, as :func:`read` has them: runs that are stored in float32, trained
+    once more in bf16 by benchmarks/precision.py."""
+    return _read(output_root() / "results/precision_caltech101.csv")
 
 
 def no_rows() -> pd.DataFrame:

@@ -11,6 +11,8 @@ from sparsecnn.analysis import (
     matrix_table,
     mismatch,
     mismatch_differences,
+    precision_pairs,
+    spread_between_seeds,
     transfers,
     variance_explained,
 )
@@ -72,6 +74,35 @@ def test_too_few_runs_give_no_analysis(columns):
     # Three of 27 runs may be missing, as long as no setting is without.
     table = variance_explained(runs.drop(index=[0, 4, 26]))
     assert table["share"].sum() == pytest.approx(100, abs=15) and table["partial"].notna().sum() == 4
+
+
+def test_the_spread_between_seeds_is_pooled_within_settings():
+    runs = pd.DataFrame({"model": list("AAABBC"), "seed": [0, 1, 2, 0, 1, 0], "test_accuracy": [1.0, 2, 3, 60, 64, 90]})
+    # Squares of 2 and of 8 about the means of A and B; C's one run has none.
+    assert spread_between_seeds(runs, ["model"]) == (pytest.approx((10 / 3) ** 0.5), 3)
+    alone, freedom = spread_between_seeds(runs[runs["seed"] == 0], ["model"])
+    assert np.isnan(alone) and freedom == 0
+
+
+def test_a_run_is_paired_with_itself_in_the_other_precision():
+    runs = [experiment("caltech101", "controlled", "ConvNet", level, epochs=2) for level in (0.1, 0.2, 0.3)]
+
+    def rows(precision: str, *accuracies: float) -> pd.DataFrame:
+        return pd.DataFrame(
+            [
+                {"run": number, "dataset": run.dataset, "protocol": run.protocol, "model": run.model,
+                 "sparsity": run.sparsity, "seed": run.seed, "epoch": epoch, "precision": precision,
+                 "validation_accuracy": 50 + epoch, "test_accuracy": accuracy - 2 + epoch}
+                for number, (run, accuracy) in enumerate(zip(runs, accuracies, strict=False))
+                for epoch in (1, 2)
+            ]
+        )  # fmt: skip
+
+    stored = pd.concat([rows("float32", 60.0, 58.0), rows("bf16", 0, 0, 57.0).query("run == 2")])
+    pairs = precision_pairs(stored, rows("bf16", 60.5, 57.0, 57.0).query("run != 0"))
+    assert pairs.to_dict("records") == [
+        {"model": "ConvNet", "sparsity": 0.2, "seed": 0, "float32": 58.0, "bf16": 57.0, "difference": -1.0}
+    ]
 
 
 def test_a_fall_counts_in_the_second_half_alone():
