@@ -135,7 +135,7 @@ def curves_by_setting(rows: pd.DataFrame, by: str, title: str) -> Figure:
         panel.set(title=setting, xlabel="epoch")
     panels[0, 0].set_ylabel("accuracy (%)")
     shared_legend(figure)
-    figure.suptitle(f"{title}: test accuracy solid, training accuracy dashed")
+    figure.suptitle(f"{title}\ntest accuracy solid, training accuracy dashed")  # one panel has no room for one line
     return figure
 
 
