@@ -18,8 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import trange
+from training import name_of
 
 from sparsecnn import SparseConv2d
+from sparsecnn.devices import computes_in_bf16
 from sparsecnn.results import output_root, replacing
 
 PROCESSES = 3
@@ -141,16 +143,16 @@ def summary(
             "ratio": ratio.median().round(3).to_list(),
             "ratio_quarter": ratio.quantile(0.25).round(3).to_list(),
             "ratio_three_quarters": ratio.quantile(0.75).round(3).to_list(),
-            "device": torch.cuda.get_device_name() if device == "cuda" else f"cpu, {torch.get_num_threads()} threads",
+            "device": name_of(device, f"{torch.get_num_threads()} threads"),
             "torch": torch.__version__,
         }
     )
 
 
 def main() -> None:
-    devices = [("cpu", torch.float32)]
-    if torch.cuda.is_available():
-        devices += [("cuda", torch.float32), ("cuda", torch.bfloat16)]
+    names = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    devices = [(name, torch.float32) for name in names]
+    devices += [(name, torch.bfloat16) for name in names if computes_in_bf16(torch.device(name))]
     tables = []
     for (device, dtype), compiled in itertools.product(devices, (False, True)):
         mode = f"{device}, {dtype}, {'compiled' if compiled else 'eager'}"

@@ -109,7 +109,7 @@ def measure(title: str, run: Experiment, device: str) -> pd.DataFrame:
     ]
     table = pd.DataFrame(parts, columns=["part", "milliseconds", "share"]).round({"milliseconds": 2, "share": 3})
     table.insert(0, "step", title)
-    return table.assign(device=name_of(device) if device == "cuda" else "cpu, 1 thread", torch=torch.__version__)
+    return table.assign(device=name_of(device, "1 thread"), torch=torch.__version__)
 
 
 def main() -> None:

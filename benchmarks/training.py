@@ -23,7 +23,7 @@ from published_way import train_steps
 from sparsecnn.datasets import load
 from sparsecnn.experiment import Experiment, experiment
 from sparsecnn.results import output_root, replacing
-from sparsecnn.training import train, train_stack
+from sparsecnn.training import precision_of, train, train_stack
 
 
 class Case(NamedTuple):
@@ -45,8 +45,11 @@ CASES = (
 )
 
 
-def name_of(device: str) -> str:
-    return torch.cuda.get_device_name() if device == "cuda" else f"cpu, {len(os.sched_getaffinity(0))} cores"
+def name_of(device: str, part: str | None = None) -> str:
+    """The device; of a CPU its vector instructions, and the part of it that is used if not all cores."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return f"cpu ({torch.backends.cpu.get_cpu_capability()}), {part or f'{len(os.sched_getaffinity(0))} cores'}"
 
 
 def seconds(call) -> float:
@@ -95,12 +98,14 @@ def times_as_fast(took: pd.DataFrame, as_what: str | int, device: str) -> pd.Dat
 
 
 def measure(case: Case, theirs: Pool, alone: Pool, many: Pool, cores: int) -> pd.DataFrame:
+    precision = precision_of(case.run, torch.device(case.device))
     ways = {
         "published way": lambda: theirs.apply(published_way, [case]),
-        "ours, one run": lambda: alone.apply(ours, [case]),
+        f"ours, {precision}, one run": lambda: alone.apply(ours, [case]),
     }
     if case.device == "cpu":
-        ways[f"ours, {cores} runs at once"] = lambda: max(many.map(ours, [case] * cores, chunksize=1)) / cores
+        at_once = f"ours, {precision}, {cores} runs at once"
+        ways[at_once] = lambda: max(many.map(ours, [case] * cores, chunksize=1)) / cores
     for way in ways.values():
         way()  # warm
     took = pd.DataFrame([{name: way() for name, way in ways.items()} for _ in range(case.rounds)])

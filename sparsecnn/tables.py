@@ -251,9 +251,10 @@ def _speeds(measured: pd.DataFrame, _) -> pd.DataFrame:
 
 def _costs(measured: pd.DataFrame, mode: str) -> pd.DataFrame:
     """Of the layer, "eager" or "compiled", as multiples of nn.Conv2d's, results/benchmarks_layer.csv."""
-    here = measured[measured["mode"] == mode].assign(device=measured["device"] + ", " + measured["precision"])
-    ratios = here.pivot_table(index=["shape", "batch", "device"], columns="way", values="ratio", sort=False)
-    ratios = ratios.drop(columns="nn.Conv2d").map("{:.2f}".format)
+    here = measured[(measured["mode"] == mode) & (measured["way"] != "nn.Conv2d")]
+    here = here.assign(column=here["way"] + ", " + here["precision"])
+    ratios = here.pivot_table(index=["shape", "batch", "device"], columns="column", values="ratio", sort=False)
+    ratios = ratios.map("{:.2f}".format, na_action="ignore").fillna("")
     return ratios.reset_index(["batch", "device"]).rename_axis(columns="convolution")
 
 
