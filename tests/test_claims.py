@@ -99,3 +99,14 @@ def test_one_level_refutes_every_level_and_none_proves_it():
     assert judged(rows)[3] == NOT
     rows.loc[(rows["sparsity"] == 0.3) & (rows["model"] == "ConvNet"), "test_accuracy"] -= 8.0
     assert judged(rows)[3] == IN_PART
+
+
+def test_a_part_of_the_learning_rates_holds_in_part_or_not():
+    rows = world(as_the_report_has_it, elsewhere=lambda run, level: 50.0)
+    part = rows[(rows["dataset"] != "caltech101") | (rows["sparsity"] == 0.7) & (rows["batch_size"] == 128)]
+    assert judged(part)[7] == IN_PART
+    part = part[(part["learning_rate"] != 1e-4) | (part["seed"] == 0)]
+    assert judged(part)[7] == UNTESTED
+    rows.loc[rows["learning_rate"] == 1e-2, "test_accuracy"] += 30.0
+    part = rows[(rows["dataset"] != "caltech101") | (rows["sparsity"] == 0.7) & (rows["batch_size"] == 128)]
+    assert judged(part)[7] == NOT
