@@ -21,7 +21,7 @@ from tqdm import trange
 from training import name_of
 
 from sparsecnn import SparseConv2d
-from sparsecnn.devices import computes_in_bf16
+from sparsecnn.devices import available_devices, computes_in_bf16
 from sparsecnn.results import output_root, replacing
 
 PROCESSES = 3
@@ -150,9 +150,8 @@ def summary(
 
 
 def main() -> None:
-    names = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-    devices = [(name, torch.float32) for name in names]
-    devices += [(name, torch.bfloat16) for name in names if computes_in_bf16(torch.device(name))]
+    devices = [(name, torch.float32) for name in available_devices()]
+    devices += [(name, torch.bfloat16) for name in available_devices() if computes_in_bf16(torch.device(name))]
     tables = []
     for (device, dtype), compiled in itertools.product(devices, (False, True)):
         mode = f"{device}, {dtype}, {'compiled' if compiled else 'eager'}"

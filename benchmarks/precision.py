@@ -6,7 +6,7 @@ side. Stopped, it goes on with the runs that are not in that file; it takes as l
 
 import pandas as pd
 
-from sparsecnn.results import of_experiments, output_root, replacing, retrained
+from sparsecnn.results import of_experiments, replacing, retrained, retrained_path
 from sparsecnn.studies import matrix
 from sparsecnn.training import train
 
@@ -16,7 +16,7 @@ def main() -> None:
     stored = of_experiments(runs).query("precision == 'float32'")
     for number in sorted(set(stored["run"]) - set(of_experiments(runs, retrained())["run"])):
         rows = pd.concat([retrained(), train(runs[number], precision="bf16")], ignore_index=True)
-        with replacing(output_root() / "results/precision_caltech101.csv") as file:
+        with replacing(retrained_path()) as file:
             rows.to_csv(file, index=False)
 
 

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from training import name_of
 
 from sparsecnn.datasets import load
-from sparsecnn.devices import keep_freed_memory
+from sparsecnn.devices import available_devices, keep_freed_memory
 from sparsecnn.epochs import networks_of
 from sparsecnn.experiment import Experiment, experiment
 from sparsecnn.feeds import Feeds
@@ -115,8 +115,9 @@ def measure(title: str, run: Experiment, device: str) -> pd.DataFrame:
 def main() -> None:
     keep_freed_memory()
     torch.set_num_threads(1)
-    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-    summary = pd.concat([measure(*case, device) for device in devices for case in RUNS.items()], ignore_index=True)
+    summary = pd.concat(
+        [measure(*case, device) for device in available_devices() for case in RUNS.items()], ignore_index=True
+    )
     print(summary.to_string(index=False))
     with replacing(output_root() / "results/benchmarks_profile.csv") as file:
         summary.to_csv(file, index=False)

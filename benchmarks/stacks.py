@@ -4,9 +4,9 @@ At batch 64 and 50% sparsity, on the CPU and, where there is one, on CUDA; in tu
 """
 
 import pandas as pd
-import torch
 from training import Case, ours, times_as_fast
 
+from sparsecnn.devices import available_devices
 from sparsecnn.experiment import MODELS, experiment
 from sparsecnn.results import output_root, replacing
 
@@ -27,8 +27,9 @@ def measure(model: str, device: str) -> pd.DataFrame:
 
 
 def main() -> None:
-    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-    summary = pd.concat([measure(model, device) for device in devices for model in MODELS[:2]], ignore_index=True)
+    summary = pd.concat(
+        [measure(model, device) for device in available_devices() for model in MODELS[:2]], ignore_index=True
+    )
     print(summary.to_string(index=False))
     with replacing(output_root() / "results/benchmarks_stacks.csv") as file:
         summary.to_csv(file, index=False)

@@ -21,6 +21,7 @@ import torch
 from published_way import train_steps
 
 from sparsecnn.datasets import load
+from sparsecnn.devices import available_devices
 from sparsecnn.experiment import Experiment, experiment
 from sparsecnn.results import output_root, replacing
 from sparsecnn.training import precision_of, train, train_stack
@@ -118,7 +119,7 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0))
     spawn = multiprocessing.get_context("spawn")
     with spawn.Pool(1) as theirs, spawn.Pool(1) as alone, spawn.Pool(cores) as many:
-        cases = [case for case in CASES if case.device == "cpu" or torch.cuda.is_available()]
+        cases = [case for case in CASES if case.device in available_devices()]
         summary = pd.concat([measure(case, theirs, alone, many, cores) for case in cases], ignore_index=True)
     print(summary.to_string(index=False))
     with replacing(output_root() / "results/benchmarks.csv") as file:

@@ -8,18 +8,30 @@ import torch
 
 from .experiment import SettingError, check_choice
 
-__all__ = ["DEVICES", "choose_device", "computes_in_bf16", "keep_freed_memory", "release_freed_memory"]
+__all__ = [
+    "DEVICES",
+    "available_devices",
+    "choose_device",
+    "computes_in_bf16",
+    "keep_freed_memory",
+    "release_freed_memory",
+]
 
 DEVICES = ("auto", "cpu", "cuda")
+
+
+def available_devices() -> list[str]:
+    """The names of those here: "cpu", and "cuda" where PyTorch finds one."""
+    return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
 
 def choose_device(name: str = "auto") -> torch.device:
     """The device of that name; "auto" takes CUDA where there is one."""
     check_choice("device", name, DEVICES)
-    if name == "cuda" and not torch.cuda.is_available():
+    if name == "cuda" and name not in available_devices():
         raise SettingError("device='cuda' is not allowed: PyTorch finds no CUDA device here, 'cpu' or 'auto' works")
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = available_devices()[-1]
     return torch.device(name)
 
 

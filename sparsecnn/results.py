@@ -35,6 +35,7 @@ __all__ = [
     "replacing",
     "reported_row",
     "retrained",
+    "retrained_path",
     "runs_folder",
     "store",
     "unfinished",
@@ -87,10 +88,14 @@ def read(dataset: str, protocol: str) -> pd.DataFrame:
     return _read(_path(dataset, protocol))
 
 
+def retrained_path() -> Path:
+    return output_root() / "results/precision_caltech101.csv"
+
+
 def retrained() -> pd.DataFrame:
-    """The rows of results/precision_caltech101.csv, as :func:`read` has them: runs that are stored in float32, trained
+    """The rows of that file, as :func:`read` has them: runs that are stored in float32, trained
     once more in bf16 by benchmarks/precision.py."""
-    return _read(output_root() / "results/precision_caltech101.csv")
+    return _read(retrained_path())
 
 
 def no_rows() -> pd.DataFrame:
