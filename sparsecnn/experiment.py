@@ -142,7 +142,7 @@ AS_RUN_CONVNET = {
 # A stand-in holds out as large a part of its images.
 STAND_IN_VALIDATION = {"digits": {5000: 125}, "shapes": {1389: 64, 1378: 51}}
 
-# Recorded on a CPU for MNIST and on a GPU for Caltech-101; more may be asked for.
+# What results/ is to hold; more may be asked for.
 SEEDS = {
     "mnist": {"as_reported": 3, "as_run": 1, "controlled": 3},
     "caltech101": {"as_reported": 5, "as_run": 5, "controlled": 5},

@@ -93,8 +93,8 @@ def retrained_path() -> Path:
 
 
 def retrained() -> pd.DataFrame:
-    """The rows of that file, as :func:`read` has them: runs that are stored in float32, trained
-    once more in bf16 by benchmarks/precision.py."""
+    """The rows of that file, as :func:`read` has them: runs that are stored in float32, trained once more in bf16 by
+    benchmarks/precision.py."""
     return _read(retrained_path())
 
 
