@@ -1,15 +1,21 @@
-"""What the rows of many runs say together: variance explained, late drops, two precisions, train x test matrices."""
+"""What the rows of many runs say together: variance explained, late drops, two precisions, train x test matrices; and
+what reaches the layers of a network that has not been trained."""
 
 import itertools
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+import torch
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.oneway import confint_noncentrality
 
-from .experiment import MODELS, Experiment, levels_of
+from .datasets import load
+from .epochs import initial_network
+from .experiment import MODELS, Experiment, experiment, levels_of
+from .feeds import FixedMaskFeed
+from .models import output_variances
 from .results import of_experiments
 from .studies import Step
 from .tables import ci95, has_collapsed, mean_differences, selected
@@ -17,6 +23,7 @@ from .tables import ci95, has_collapsed, mean_differences, selected
 __all__ = [
     "bridge_ends",
     "bridge_table",
+    "initial_variances",
     "late_drops",
     "matrix_table",
     "mismatch",
@@ -259,3 +266,14 @@ def bridge_ends(bridges: dict[tuple[float, str], list[Step]], rows: pd.DataFrame
             apart[sparsity, f"{model}, from start to end"] = ends[sparsity, model, -1] - ends[sparsity, model, 0]
     key = ["sparsity", "difference_of"]
     return mean_differences(pd.concat(apart, names=key).dropna(), key)
+
+
+def initial_variances(architecture: str, sparsity: float = 0.3, images: int = 16) -> pd.DataFrame:
+    """models.output_variances of SparseConvNet and ConvNet, a column each, before training, on pictures of the drawn
+    stand-in for Caltech-101."""
+    variances = {}
+    for model in MODELS[:2]:
+        run = experiment("shapes", "controlled", model, sparsity, architecture=architecture)
+        image, mask, _ = FixedMaskFeed(load(run.dataset), run, torch.device("cpu"))(torch.arange(images), None)
+        variances[model] = output_variances(initial_network(run), image, mask)
+    return pd.DataFrame(variances)

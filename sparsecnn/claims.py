@@ -201,13 +201,19 @@ def _claim_8(read: Callable) -> Judgement:
     if len(of_64) < 2 or len(others) < 2:
         return _untested("Caltech-101's batch sizes", "controlled")
     table = [[part["drops"].sum(), part["epochs_late"].sum() - part["drops"].sum()] for part in (of_64, others)]
-    p = stats.fisher_exact(table, alternative="greater").pvalue
+    more = stats.fisher_exact(table, alternative="greater").pvalue
+    # The report's one run has one fall, in its last epoch.
+    of_a_run = 1 / of_64["epochs_late"].iloc[0]
+    fewer = stats.binomtest(int(table[0][0]), int(sum(table[0])), of_a_run, alternative="less").pvalue
     evidence = (
         f"SparseConvNet, learning rate 1e-3: a fall of more than 5 points in {table[0][0]} of {sum(table[0])} late "
         f"epochs at batch 64 ({of_64['at_last'].sum()} of {len(of_64)} runs at the last), in {table[1][0]} of "
-        f"{sum(table[1])} at 128 and 256; Fisher's exact test, one-sided, p = {p:.3f}"
+        f"{sum(table[1])} at 128 and 256; more often at 64: Fisher's exact test, one-sided, p = {more:.3f}; less often "
+        f"than once a run: exact binomial test, one-sided, p = {fewer:.3f}"
     )
-    return (HOLDS if p < 0.05 else IN_PART if of_64["drops"].sum() else NOT), evidence
+    if more >= 0.05 and fewer >= 0.05 and not table[0][0]:
+        return UNTESTED, f"not yet: too few runs to tell; {evidence}"
+    return (HOLDS if more < 0.05 else NOT if fewer < 0.05 else IN_PART), evidence
 
 
 def _claim_9(read: Callable) -> Judgement:

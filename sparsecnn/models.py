@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -17,10 +18,10 @@ __all__ = [
     "ConvNetMask",
     "Network",
     "SparseConvNet",
-    "batch_norm_variances",
     "build",
     "channels_at_work",
     "count_parameters",
+    "output_variances",
 ]
 
 
@@ -223,17 +224,21 @@ def channels_at_work(network: Network, image: Tensor, mask: Tensor) -> int:
 
 
 @torch.no_grad()
-def batch_norm_variances(network: Network, image: Tensor, mask: Tensor) -> list[float]:
-    """The variance of what each batch norm gets in training, over batch and places, the mean over its channels."""
-    variances = []
+def output_variances(network: Network, image: Tensor, mask: Tensor) -> dict[str, float]:
+    """The variance of what each convolution and each linear layer gives in training: over the batch and, of a
+    convolution, over places; the mean over its channels or features."""
+    variances, counts = {}, Counter()
     network = copy.deepcopy(network).train()  # whose running statistics move
 
-    def measure(_, arguments: tuple[Tensor]) -> None:
-        variances.append(arguments[0].var(dim=(0, 2, 3)).mean().item())
+    def measure(layer: nn.Module, _, output: Tensor | tuple[Tensor, Tensor]) -> None:
+        kind = "linear layer" if isinstance(layer, nn.Linear) else "convolution"
+        counts[kind] += 1
+        features = output[0] if isinstance(layer, SparseConv2d) else output
+        variances[f"{kind} {counts[kind]}"] = features.transpose(0, 1).flatten(1).var(dim=1).mean().item()
 
     for layer in network.layers:
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.register_forward_pre_hook(measure)
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            layer.register_forward_hook(measure)
     network(image, mask)
     return variances
 

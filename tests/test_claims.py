@@ -110,3 +110,15 @@ def test_a_part_of_the_learning_rates_holds_in_part_or_not():
     rows.loc[rows["learning_rate"] == 1e-2, "test_accuracy"] += 30.0
     part = rows[(rows["dataset"] != "caltech101") | (rows["sparsity"] == 0.7) & (rows["batch_size"] == 128)]
     assert judged(part)[7] == NOT
+
+
+def test_two_runs_without_a_fall_do_not_refute_falls_and_three_do():
+    rows = world(as_the_report_has_it, elsewhere=lambda run, level: 50.0)
+    assert judged(rows[rows["seed"] < 2])[8] == UNTESTED
+    assert judged(rows)[8] == NOT
+    rows = world(
+        as_the_report_has_it,
+        elsewhere=lambda run, level: 50.0,
+        falls=lambda run: 12.0 * (run.batch_size == 64 and run.sparsity == 0.7 and run.seed == 0),
+    )
+    assert judged(rows)[8] == IN_PART

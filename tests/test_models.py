@@ -7,7 +7,7 @@ from torch import nn
 
 from sparsecnn import ConvNet, ConvNetMask, SparseConvNet
 from sparsecnn.experiment import MODELS, SettingError
-from sparsecnn.models import LAYERS, MaxPool, batch_norm_variances, build, channels_at_work, count_parameters
+from sparsecnn.models import LAYERS, MaxPool, build, channels_at_work, count_parameters, output_variances
 
 # Weights plus biases, kernel by kernel.
 CONV_5X5 = 5 * 5 * 1 * 16 + 16
@@ -199,15 +199,20 @@ def test_channels_at_work_are_those_that_the_relu_both_passes_and_stops():
         assert channels_at_work(network, image, mask) == 11
 
 
-def test_variances_at_the_batch_norms_are_of_the_convolutions_outputs():
+def test_output_variances_are_over_batch_and_places_and_leave_the_network_alone():
     image, mask = torch.randn(2, 3, 224, 224), torch.rand(2, 1, 224, 224) > 0.3
     sparse, plain = SparseConvNet("caltech").eval(), ConvNet("caltech").eval()
     with torch.no_grad():
         outputs = sparse.layers[0](image, mask)[0], plain.layers[0](image)
     for network, output in zip((sparse, plain), outputs, strict=True):
         before = copy.deepcopy(network.state_dict())
-        variances = batch_norm_variances(network, image, mask)
-        assert len(variances) == 4
-        assert variances[0] == pytest.approx(output.var(dim=(0, 2, 3)).mean().item(), rel=1e-4)
+        variances = output_variances(network, image, mask)
+        assert list(variances) == [f"convolution {i}" for i in range(1, 5)] + [f"linear layer {i}" for i in range(1, 4)]
+        assert variances["convolution 1"] == pytest.approx(output.var(dim=(0, 2, 3)).mean().item(), rel=1e-4)
         assert not network.training
         assert all(torch.equal(value, network.state_dict()[name]) for name, value in before.items())
+    image, mask = torch.randn(4, 1, 28, 28), torch.ones(4, 1, 28, 28)
+    network = ConvNet()
+    with torch.no_grad():
+        scores = network(image)
+    assert output_variances(network, image, mask)["linear layer 2"] == pytest.approx(scores.var(dim=0).mean().item())
