@@ -12,12 +12,13 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import DeviceType
 from torch.profiler import profile
 from torch.utils.flop_counter import FlopCounterMode
 from training import name_of
 
 from sparsecnn.datasets import load
-from sparsecnn.devices import available_devices, keep_freed_memory
+from sparsecnn.devices import available_devices, exact_cudnn, keep_freed_memory
 from sparsecnn.epochs import networks_of
 from sparsecnn.experiment import Experiment, experiment
 from sparsecnn.feeds import Feeds
@@ -96,7 +97,10 @@ def measure(title: str, run: Experiment, device: str) -> pd.DataFrame:
         for _ in range(PROFILED):
             step()
     kind = "self_cpu_time_total" if device == "cpu" else "self_device_time_total"
-    spent = pd.Series({event.key: getattr(event, kind) / 1000 / PROFILED for event in profiled.key_averages()})
+    # On CUDA a kernel's time is also that of the operation that launched it.
+    where = DeviceType.CPU if device == "cpu" else DeviceType.CUDA
+    events = [event for event in profiled.key_averages() if event.device_type == where]
+    spent = pd.Series({event.key: getattr(event, kind) / 1000 / PROFILED for event in events})
     costliest = spent.nlargest(COSTLIEST)
     parts = [
         ("a step", took, 1),
@@ -115,9 +119,9 @@ def measure(title: str, run: Experiment, device: str) -> pd.DataFrame:
 def main() -> None:
     keep_freed_memory()
     torch.set_num_threads(1)
-    summary = pd.concat(
-        [measure(*case, device) for device in available_devices() for case in RUNS.items()], ignore_index=True
-    )
+    with exact_cudnn():  # as training has it
+        tables = [measure(*case, device) for device in available_devices() for case in RUNS.items()]
+    summary = pd.concat(tables, ignore_index=True)
     print(summary.to_string(index=False))
     with replacing(output_root() / "results/benchmarks_profile.csv") as file:
         summary.to_csv(file, index=False)

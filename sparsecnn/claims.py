@@ -1,7 +1,7 @@
 """The report's ten claims, each judged by rule from the recorded runs: a verdict, and the numbers that it rests on.
 
-Claims as numbered in results/published/README.md. Intervals are 95%, Student's t over seeds; differences are paired by
-seed. A verdict asks for intervals, so for two seeds at least.
+Intervals are 95%, Student's t over seeds; differences are paired by seed. A verdict asks for intervals, so for two
+seeds at least.
 """
 
 from collections.abc import Callable
@@ -164,8 +164,8 @@ def _claim_6(read: Callable) -> Judgement:
         matters += list(factors["low"] > 0)
         large += [span > 1 for span in spans]
         sources = [
-            f"{name} {line['share']:.0f}% of the variance (partial, with interval: {line['low']:.0f} to "
-            f"{line['high']:.0f}%), {span:.1f} points between its best mean and its worst"
+            f"{name} {line['share']:.0f}% of all variance, {line['partial']:.0f}% (interval: {line['low']:.0f} to "
+            f"{line['high']:.0f}%) of what the others leave, {span:.1f} points between its best mean and its worst"
             for (name, line), span in zip(factors.iterrows(), spans, strict=True)
         ]
         evidence.append(f"SparseConvNet, {level:.0%} missing: {', '.join(sources)}{collapsed}")

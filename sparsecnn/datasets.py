@@ -7,6 +7,7 @@ import contextlib
 import functools
 import hashlib
 import itertools
+import math
 import mmap
 import os
 import shutil
@@ -369,9 +370,20 @@ def _caltech101(root: Path) -> Images:
     caches = REPOSITORY / "build/cache"
     cache = next(caches.glob(f"caltech101-{key}-*.npy"), None)
     if cache is None:
-        caches.mkdir(parents=True, exist_ok=True)
         half_done = caches / f"caltech101-{key}.{os.getpid()}"
-        pixels = np.lib.format.open_memmap(half_done, mode="w+", dtype=np.uint8, shape=shape)
+        try:
+            caches.mkdir(parents=True, exist_ok=True)
+            pixels = np.lib.format.open_memmap(half_done, mode="w+", dtype=np.uint8, shape=shape)
+            if hasattr(os, "posix_fallocate"):  # or a disk that fills up would end the process without a word
+                with half_done.open("r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, half_done.stat().st_size)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                half_done.unlink()
+            raise DataError(
+                f"{caches} can't take the decoded images of Caltech-101 ({error.strerror or error}): "
+                f"{math.prod(shape) / 1e9:.1f} GB must be free there, and may be written"
+            ) from error
 
         def decode(i: int) -> None:
             _check_md5(folder / names[i], md5_of[names[i]])

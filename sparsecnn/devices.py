@@ -3,6 +3,8 @@
 import contextlib
 import ctypes
 import functools
+import warnings
+from contextlib import AbstractContextManager
 
 import torch
 
@@ -12,7 +14,9 @@ __all__ = [
     "DEVICES",
     "available_devices",
     "choose_device",
+    "compiles",
     "computes_in_bf16",
+    "exact_cudnn",
     "keep_freed_memory",
     "release_freed_memory",
 ]
@@ -41,6 +45,23 @@ def computes_in_bf16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     known = getattr(torch.cpu, "get_capabilities", dict)()  # not in PyTorch 2.11, which then takes float32
     return known.get("amx_bf16", False) or known.get("avx512_bf16", False)
+
+
+@functools.cache
+def compiles(device: torch.device) -> bool:
+    """Whether torch.compile works for it here: for CUDA it asks for Triton and a C compiler. Where not, it warns."""
+    try:
+        torch.compile(lambda numbers: numbers + 1)(torch.ones(1, device=device))
+    except Exception as error:  # of as many kinds as there are things that may be missing
+        why = str(error).strip().split("\n")[0]
+        warnings.warn(f"torch.compile does not work for {device.type} here ({why}): slower without", stacklevel=2)
+        return False
+    return True
+
+
+def exact_cudnn() -> AbstractContextManager:
+    """cuDNN with the same results each time, in whole float32; ``flags`` alone would switch it off."""
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
 
 @functools.cache

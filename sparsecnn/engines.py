@@ -2,7 +2,7 @@
 
 An engine starts runs, one or a stack of them, with ``submit(runs, resume)``, ``runs`` being Experiments by their
 numbers. That gives a future of their rows, a frame each. It keeps up to ``width`` of these going, and says at each
-``poll()`` how far they are. Those that ``resumes`` can keep the state of a lone run in the file ``resume``, see
+``poll()`` how far they are. Those that ``resumes`` can keep the state of these runs in the file ``resume``, see
 training.train. Leaving an engine's ``with`` block on an error ends what still runs.
 """
 
@@ -43,8 +43,8 @@ class TimeIsUp(Exception):
 
 
 class Here:
-    """One run after the other, in this process. A run that can be resumed is given up after an epoch, where one more as
-    long as that would end after ``end`` on the monotonic clock."""
+    """One run, or stack, after the other, in this process. One that can be resumed is given up after an epoch, where
+    one more as long as that would end after ``end`` on the monotonic clock."""
 
     width, resumes = 1, True
 
@@ -58,12 +58,14 @@ class Here:
         pass
 
     def submit(self, runs: Runs, resume: Path | None) -> Future:
-        begun = time.monotonic()
+        begun, first = time.monotonic(), next(iter(runs))
         earlier = resume is not None and resume.exists()  # then the first epoch told of is an earlier sitting's
 
         def show(number: int, epoch: int, *measured: float) -> None:
             nonlocal begun, earlier
             self.show(number, epoch, *measured)
+            if number != first:  # those that train together end an epoch together
+                return
             now = time.monotonic()
             if resume and not earlier and epoch < runs[number].epochs and now + (now - begun) > self.end:
                 raise TimeIsUp
@@ -146,7 +148,7 @@ def _in_process(runs: Runs, device: str, resume: Path | None) -> list[pd.DataFra
 def _train(runs: Runs, device: str, show: Show, resume: Path | None) -> list[pd.DataFrame]:
     numbers, experiments = list(runs), list(runs.values())
     if len(runs) > 1:
-        return train_stack(experiments, device, lambda place, *seen: show(numbers[place], *seen))
+        return train_stack(experiments, device, lambda place, *seen: show(numbers[place], *seen), resume)
     return [train(experiments[0], device, partial(show, numbers[0]), resume=resume)]
 
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .datasets import Images, split
-from .devices import release_freed_memory
+from .devices import compiles, release_freed_memory
 from .evaluation import Masks, correct_by_class, transfer
 from .experiment import CALTECH, Experiment, check_experiment, selection
 from .feeds import ORDER, TEST_MASKS, TRAIN_MASKS, VALIDATION_MASKS, WEIGHTS, Feeds, generator_of, seed_of
@@ -35,7 +35,8 @@ def initial_network(experiment: Experiment) -> Network:
     """The network as the run starts with it, on the CPU."""
     check_experiment(experiment)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of(experiment, WEIGHTS))
+        # Not torch.manual_seed, which would seed CUDA's generators too.
+        torch.default_generator.manual_seed(seed_of(experiment, WEIGHTS))
         return build(experiment.model, experiment.architecture)
 
 
@@ -93,6 +94,8 @@ def run_epochs(
 
     if saved := sitting.take_up():
         histories, chosen = saved["histories"], saved["chosen"]
+        if chosen is not None:
+            chosen = {name: value.to(device) for name, value in chosen.items()}
         network.load_state_dict(saved["network"])
         optimiser.load_state_dict(saved["optimiser"])
         for generator, reached in zip(generators, saved["generators"], strict=True):
@@ -156,7 +159,8 @@ def networks_of(experiments: list[Experiment], device: torch.device) -> tuple[nn
         stack = Stack([initial_network(run) for run in experiments]).to(device)
         return stack, stack
     (run,) = experiments
-    if device.type == "cuda" and run.dataset in CALTECH:  # where a step is long enough to repay compiling
+    # Where a step is long enough to repay compiling.
+    if device.type == "cuda" and run.dataset in CALTECH and compiles(device):
         network, alone = _compiled(run.model, run.architecture, device)
         network.load_state_dict(initial_network(run).state_dict())
     else:

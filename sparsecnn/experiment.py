@@ -1,6 +1,6 @@
 """What identifies one run (:class:`Experiment`), the three protocols, and the grids of the report's tables.
 
-Sources: the report's sections as numbered in results/published/README.md, and the notebooks behind it.
+Sources: the report's Tables 1 and 2 and its text, and the notebooks behind it, see results/published/README.md.
 """
 
 from collections.abc import Iterable

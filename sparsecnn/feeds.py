@@ -79,7 +79,7 @@ def draw_packed(
 def on_device(tensor: Tensor, device: torch.device) -> Tensor:
     """``tensor`` there; on its way to CUDA from pinned memory, so that the host need not wait for the device."""
     if device.type == "cuda" and tensor.device.type == "cpu":
-        return tensor.pin_memory().to(device, non_blocking=True)
+        return tensor.contiguous().pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 
 

@@ -57,6 +57,7 @@ def sparse_conv2d(
         )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"bias {tuple(bias.shape)} does not fit weight {tuple(weight.shape)}: expected its D numbers")
+    _check_window(features, weight, stride, padding, dilation)
     observed = mask.bool()
     sums = _convolve(keep_observed(features, observed), weight, stride, padding, dilation)
     scale, seen = window_scale(observed, weight.shape[2:], stride, padding, dilation, eps, features.dtype)
@@ -287,6 +288,21 @@ def _check_geometry(**numbers) -> None:
         if not (_is_count(value, least) or _is_pair(value, least)):
             words = ", 'same' or 'valid'" if name == "padding" else ""
             raise ValueError(f"{name}={value!r} is not allowed: a whole number of at least {least}, or a pair{words}")
+
+
+def _check_window(features: Tensor, weight: Tensor, stride, padding, dilation) -> None:
+    """What the arguments must be together, each of them allowed."""
+    if padding == "same":
+        if _pair(stride) != (1, 1):
+            raise ValueError(f"stride={stride!r} is not allowed with padding='same': 1")
+        return
+    around = (0, 0) if padding == "valid" else _pair(padding)
+    for size, length, pad, apart in zip(weight.shape[2:], features.shape[2:], around, _pair(dilation), strict=True):
+        if length + 2 * pad < apart * (size - 1) + 1:
+            raise ValueError(
+                f"weight {tuple(weight.shape)} with padding={padding!r} and dilation={dilation!r} does not fit "
+                f"features {tuple(features.shape)}: its window is larger than the padded image"
+            )
 
 
 def _check_eps(eps: float) -> None:

@@ -244,12 +244,11 @@ def output_variances(network: Network, image: Tensor, mask: Tensor) -> dict[str,
 
 
 def _through(layer: nn.Module, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    match layer:
-        case SparseConv2d():
-            image, seen = layer(image, mask)
-            return image, seen if layer.dilates else mask
-        case nn.MaxPool2d():
-            return layer(image), layer(mask.to(image.dtype)).to(mask.dtype)
+    if isinstance(layer, SparseConv2d):
+        image, seen = layer(image, mask)
+        return image, seen if layer.dilates else mask
+    if isinstance(layer, nn.MaxPool2d):
+        return layer(image), layer(mask.to(image.dtype)).to(mask.dtype)
     return layer(image), mask
 
 

@@ -62,6 +62,8 @@ PROVENANCE = ["device", "torch", "precision", "seconds", "commit"]
 COLUMNS = SETTINGS + MEASURED + PROVENANCE
 # The columns that must hold a value, and its type. A diverged run has no loss, one without validation images has no
 # accuracy on them, and code outside git has no commit.
+# A run is found by these, so they are read by Python, which gives back the very number that was written.
+FRACTIONS = [name for name, kind in KINDS.items() if kind is float]
 FILLED = KINDS | {"epoch": int, "test_accuracy": float, "device": str, "torch": str, "precision": str, "seconds": float}
 REMEDY = "mend it, take its last version from git, or move it away to train its runs anew"
 
@@ -234,7 +236,7 @@ def _read(path: Path) -> pd.DataFrame:
     try:
         text = path.read_text()
         # Blank lines are kept, so that a row's number gives its line.
-        rows = pd.read_csv(io.StringIO(text), skip_blank_lines=False, dtype=dict.fromkeys(PATTERNS, str))
+        rows = pd.read_csv(io.StringIO(text), skip_blank_lines=False, dtype=dict.fromkeys((*PATTERNS, *FRACTIONS), str))
     except FileNotFoundError:
         return no_rows()
     except (OSError, ValueError) as error:  # pandas' errors, and those of bytes that are no text, are ValueErrors
@@ -254,6 +256,8 @@ def _read(path: Path) -> pd.DataFrame:
             raise ResultsError(f"{path}, line {row + 2}: {name}={rows.at[row, name]!s} is not allowed: {REMEDY}")
 
     rows["transfer"] = rows["transfer"].fillna("")
+    for name in FRACTIONS:
+        rows[name] = rows[name].map(_number)
     for name, pattern in PATTERNS.items():
         refuse(rows[name].notna() & ~rows[name].astype(str).str.fullmatch(pattern), name)
     for name in [name for name in COLUMNS if name not in (*PATTERNS, "commit")]:
@@ -277,6 +281,13 @@ def _read(path: Path) -> pd.DataFrame:
                 f"{path} holds the epochs {found} of {experiment}, which are not one whole run: {REMEDY}"
             )
     return rows
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text  # for the message
 
 
 def _experiments(rows: pd.DataFrame) -> list[Experiment]:

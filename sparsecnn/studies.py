@@ -122,7 +122,7 @@ def late_drop(
     check_choice("dataset", dataset, CALTECH)
     level, batch = STUDY_SPARSITIES["caltech101"][1] if sparsity is None else sparsity, 64
     images = changes.pop("train_images", 0) or TRAINING_IMAGES[dataset]
-    whole_batches = max(images // batch, 1) * batch
+    whole_batches = max((images - 1) // batch, 1) * batch  # less than all
     ways = {
         "as it is": {"train_images": images if images < TRAINING_IMAGES[dataset] else 0},
         "learning rate 1e-4": {"learning_rate": 1e-4},

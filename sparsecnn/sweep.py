@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -49,9 +50,17 @@ class Interrupted(KeyboardInterrupt):
 
 
 def missing(experiments: list[Experiment]) -> list[Experiment]:
-    """Those that the store does not hold."""
-    stored = set(results.of_experiments(experiments)["run"])
-    return [experiment for i, experiment in enumerate(experiments) if i not in stored]
+    """Those that the store does not hold. A run that is tested at every sparsity, stored or among them, serves for the
+    same one that is not."""
+    served = [replace(experiment, tested_at="every sparsity") for experiment in experiments]
+    asked = list(dict.fromkeys([*experiments, *served]))
+    there = {asked[i] for i in set(results.of_experiments(asked)["run"])}
+    others = there | set(experiments)
+    return [
+        experiment
+        for experiment, twin in zip(experiments, served, strict=True)
+        if experiment not in there and (twin == experiment or twin not in others)
+    ]
 
 
 def sweep(
@@ -180,8 +189,8 @@ def _train_all(
                             bar.update(runs[number].epochs)
                     runs = {number: run for number, run in runs.items() if number in claims}
                 if runs:
-                    lone = shared and engine.resumes and len(runs) == 1
-                    resume = results.unfinished(*runs.values()) if lone else None
+                    # Those that are trained together are saved together, by the name of the first.
+                    resume = results.unfinished(next(iter(runs.values()))) if shared and engine.resumes else None
                     running[engine.submit(runs, resume)] = runs, resume, time.monotonic()
             if not running:
                 bar.set_postfix_str("the last ones are in the hands of another sweep")
@@ -194,7 +203,8 @@ def _train_all(
                 runs, resume, begun = running.pop(future)
                 took = time.monotonic() - begun
                 if resume:
-                    took = min(took, max(resuming.SAVE_AFTER, tables[0]["seconds"].iloc[0] / len(tables[0])))
+                    seconds = sum(rows["seconds"].iloc[0] for rows in tables)
+                    took = min(took, max(resuming.SAVE_AFTER, seconds / len(tables[0])))
                 slowest = max(slowest, took)
                 for number, rows in zip(runs, tables, strict=True):
                     if shared:

@@ -25,6 +25,7 @@ __all__ = [
     "published",
     "save",
     "selected",
+    "settings_of",
     "update_readme",
     "wide",
     "wide_by_setting",
@@ -44,6 +45,20 @@ def published(name: str) -> pd.DataFrame:
     folder = REPOSITORY / "results/published"
     check_choice("name", name, sorted(path.stem for path in folder.glob("*.csv")))
     return pd.read_csv(folder / f"{name}.csv")
+
+
+def settings_of(experiments: list[Experiment]) -> pd.DataFrame:
+    """The settings of a table's runs, which those of one protocol and network share.
+
+    Returns:
+        Index protocol, model; a column a setting, epoch_reported ("last", or the best on "validation" or "test" images)
+        and seeds, how many.
+    """
+    columns = ["epochs", "batch_size", "learning_rate", "weight_decay", "architecture", "mask", "split", "validation"]
+    runs = pd.DataFrame([asdict(run) for run in experiments])
+    runs["epoch_reported"] = [selection(run.dataset, run.protocol) for run in experiments]
+    shared = runs.groupby(["protocol", "model"], sort=False)
+    return shared[[*columns, "epoch_reported"]].first().assign(seeds=shared["seed"].nunique())
 
 
 def selected(rows: pd.DataFrame, rule: str | None = None) -> pd.DataFrame:

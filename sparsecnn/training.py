@@ -13,7 +13,7 @@ from torch import nn
 
 from .checkpoints import save_network
 from .datasets import REPOSITORY, load
-from .devices import choose_device, computes_in_bf16, keep_freed_memory, release_freed_memory
+from .devices import choose_device, computes_in_bf16, exact_cudnn, keep_freed_memory, release_freed_memory
 from .epochs import Told, initial_network, run_epochs
 from .experiment import CALTECH, Experiment, SettingError, check_choice, check_experiment
 from .feeds import DROPOUT, seed_of
@@ -23,6 +23,8 @@ from .resuming import Sitting
 __all__ = ["TrainingError", "choose_device", "initial_network", "precision_of", "train", "train_stack"]
 
 PRECISIONS = ("auto", "float32", "bf16")
+# In the errors of CUDA, cuBLAS and PyTorch's allocator for the CPU.
+OUT_OF_MEMORY = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
 Progress = Callable[[int, float, float], None]
 
 
@@ -80,19 +82,23 @@ def train(
 
 
 def train_stack(
-    experiments: list[Experiment], device: str = "auto", progress: Told | None = None
+    experiments: list[Experiment],
+    device: str = "auto",
+    progress: Told | None = None,
+    resume: str | Path | None = None,
 ) -> list[pd.DataFrame]:
     """Trains and tests networks that take every step together, see :mod:`sparsecnn.stacks`.
 
     Args:
         experiments: those of one of stacks.stacks_of's stacks.
         progress: as :func:`train` has it, with the experiment's place in the list in front.
+        resume: as :func:`train` has it, for all of them together.
 
     Returns:
         The rows of each experiment, those of :func:`train` but for float32's rounding; ``seconds`` is its share, and
         ``device`` names the stack.
     """
-    return _train(experiments, choose_device(device), "float32", progress, None)[0]
+    return _train(experiments, choose_device(device), "float32", progress, resume)[0]
 
 
 def precision_of(experiment: Experiment, device: torch.device) -> str:
@@ -108,18 +114,18 @@ def _train(
     progress: Told | None,
     resume: str | Path | None,
 ) -> tuple[list[pd.DataFrame], nn.Module]:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu, 1 thread"
-    provenance = {
-        "device": name if len(experiments) == 1 else f"{name}, a stack of {len(experiments)}",
-        "torch": version("torch"),
-        "precision": precision,
-        "commit": _commit(),
-    }
     keep_freed_memory()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False):
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu, 1 thread"
+        provenance = {
+            "device": name if len(experiments) == 1 else f"{name}, a stack of {len(experiments)}",
+            "torch": version("torch"),
+            "precision": precision,
+            "commit": _commit(),
+        }
+        with exact_cudnn():
             sitting = Sitting(resume, {"runs": [asdict(run) for run in experiments]} | provenance)
             data = load(experiments[0].dataset)
             with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -128,7 +134,7 @@ def _train(
             provenance["seconds"] = round(sitting.seconds / len(experiments), 1)
         release_freed_memory()
     except (MemoryError, RuntimeError) as error:
-        short = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+        short = isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)
         if not short:
             raise
         raise TrainingError(

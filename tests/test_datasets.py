@@ -1,7 +1,9 @@
+import errno
 import gzip
 import hashlib
 import http.server
 import io
+import os
 import re
 import shutil
 import sys
@@ -597,6 +599,16 @@ def test_a_broken_caltech_image_is_an_error_that_names_it_and_leaves_no_cache(ti
     assert [path for path in tmp_path.rglob("*") if path.is_file() and "build" in path.parts] == []
     victim.write_bytes(content)
     assert len(load("caltech101").labels) == 3
+
+
+def test_where_the_cache_has_no_room_it_is_said_and_nothing_is_left(tiny_caltech, tmp_path, monkeypatch):
+    def full(*_) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(DataError, match=r"build/cache can't take .*\(No space left on device\): .* GB must be free"):
+        load("caltech101")
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and "build" in path.parts] == []
 
 
 def test_an_empty_data_set_folder_counts_as_missing(tiny_caltech, monkeypatch):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sparsecnn import SparseConv2d, SparseMaxPool2d, sparse_conv2d
+from sparsecnn.devices import exact_cudnn
 from sparsecnn.layers import window_scale
 
 GARBAGE = [float("nan"), float("inf"), -float("inf"), 1e30]
@@ -334,6 +335,17 @@ def test_a_negative_eps_is_refused(eps):
 def test_same_padding_with_a_stride_is_refused():
     with pytest.raises(ValueError, match="same"):
         SparseConv2d(1, 1, 3, stride=2, padding="same")
+    features, mask = small()
+    with pytest.raises(ValueError, match=r"stride=\(1, 2\).*'same'"):
+        sparse_conv2d(features, mask, torch.ones(1, features.shape[1], 3, 3), stride=(1, 2), padding="same")
+
+
+@pytest.mark.parametrize("changes", [{}, {"padding": 1}, {"padding": "valid"}, {"dilation": (1, 2), "padding": (4, 1)}])
+def test_a_window_larger_than_the_padded_image_is_refused(changes):
+    features, mask = torch.ones(1, 2, 5, 6), torch.ones(1, 1, 5, 6)
+    with pytest.raises(ValueError, match=r"\(1, 2, 9, 9\).*\(1, 2, 5, 6\).*larger than the padded image"):
+        sparse_conv2d(features, mask, torch.ones(1, 2, 9, 9), **changes)
+    assert sparse_conv2d(features, mask, torch.ones(1, 2, 9, 10), padding=2)[0].shape == (1, 1, 1, 1)
 
 
 @pytest.mark.cuda
@@ -343,7 +355,7 @@ def test_cuda_agrees_with_the_cpu_also_over_garbage(make):
     features = torch.where(mask, features, torch.nan)
     layer = make()
     on_cpu = gradients(layer, features, mask)
-    with torch.backends.cudnn.flags(allow_tf32=False):
+    with exact_cudnn():
         on_cuda = gradients(layer.cuda(), features.cuda(), mask.cuda())
     torch.testing.assert_close([out.cpu() for out in on_cuda], list(on_cpu), rtol=1e-4, atol=1e-5)
 

@@ -216,3 +216,12 @@ def test_output_variances_are_over_batch_and_places_and_leave_the_network_alone(
     with torch.no_grad():
         scores = network(image)
     assert output_variances(network, image, mask)["linear layer 2"] == pytest.approx(scores.var(dim=0).mean().item())
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_network_is_traced_as_one_graph(model):
+    network = build(model, "caltech")
+    image, mask = torch.randn(1, 3, 224, 224), torch.rand(1, 1, 224, 224) > 0.5
+    traced = torch.compile(network, backend="eager", fullgraph=True)  # an error where it is not one
+    with torch.no_grad():
+        torch.testing.assert_close(traced.eval()(image, mask), network(image, mask))

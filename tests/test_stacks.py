@@ -136,6 +136,36 @@ def test_a_sweep_stores_a_stacks_runs_and_leaves_to_others_what_they_have(tmp_pa
     assert all(results.claim(run) for run in runs)
 
 
+def test_a_stack_that_is_interrupted_goes_on_where_it_was_saved(tmp_path):
+    runs = runs_of("controlled", "SparseConvNet", epochs=3, tested_at="every sparsity")
+    told = []
+
+    def stop_after_two(place: int, epoch: int, *_) -> None:
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_stack(runs, "cpu", stop_after_two, tmp_path / "stack.pt")
+    resumed = train_stack(runs, "cpu", lambda *seen: told.append(seen[:2]), tmp_path / "stack.pt")
+    assert told == [(place, epoch) for epoch in (2, 3) for place in range(4)]
+    for here, there in zip(resumed, train_stack(runs, "cpu"), strict=True):
+        pd.testing.assert_frame_equal(here.drop(columns="seconds"), there.drop(columns="seconds"))
+
+
+def test_a_sweep_gives_a_stack_up_when_its_time_is_up_and_goes_on_with_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPARSECNN_OUTPUT", str(tmp_path))
+    monkeypatch.setattr("sparsecnn.sweep.stacks_of", lambda runs, *_: [list(range(len(runs)))])
+    runs = runs_of("controlled", "ConvNet", epochs=2, train_images=0)
+    sweep(runs, "cpu", workers=1, minutes=0.005)
+    assert missing(runs) == runs and results.unfinished(runs[0]).exists()
+    epochs = []
+    monkeypatch.setattr("sparsecnn.engines.train_stack", lambda runs, device, told, resume: train_stack(
+        runs, device, lambda *seen: epochs.append(seen[1]) or told(*seen), resume
+    ))  # fmt: skip
+    sweep(runs, "cpu", workers=1)
+    assert epochs == [1] * 4 + [2] * 4 and missing(runs) == [] and not results.unfinished(runs[0]).exists()
+
+
 @pytest.mark.cuda
 @pytest.mark.parametrize("model", MODELS)
 def test_on_cuda_a_stack_gives_the_rows_of_single_runs(model, tmp_path, monkeypatch):

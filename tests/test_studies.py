@@ -79,6 +79,8 @@ def test_each_way_to_a_late_drop_changes_one_thing():
             assert sum(one != other for one, other in pairs) == 1
     assert {run.train_images % 64 for run in ways["last batch full"]} == {0}
     assert {run.train_images % 64 for run in ways["last batch of 6"]} == {6}
+    ways = late_drop("shapes")  # whose 256 images are whole batches
+    assert len(set(itertools.chain(*ways.values()))) == sum(map(len, ways.values()))
     quick = late_drop("shapes", 0.3, 1, train_images=100, epochs=1)
     assert {run.train_images for run in quick["as it is"]} == {100}
     assert {run.train_images for run in quick["last batch full"]} == {64}

@@ -1,3 +1,4 @@
+import dataclasses
 import subprocess
 import sys
 import time
@@ -106,3 +107,19 @@ def test_the_command_fills_the_store_and_refuses_in_one_line(output):
     refused = subprocess.run([*command, "--minutes", "-1"], capture_output=True, text=True)
     assert refused.returncode == 1
     assert refused.stderr == "SettingError: minutes=-1.0 is not allowed: above 0, at most 9007199254740992\n"
+
+
+def test_a_run_tested_at_every_sparsity_serves_for_one_that_is_not(output, monkeypatch):
+    run = experiment("digits", "controlled", "ConvNet", 0.5, epochs=1, train_images=100)
+    whole = dataclasses.replace(run, tested_at="every sparsity")
+    assert missing([run, whole]) == [whole] and missing([run]) == [run]
+    rows = sweep([run, whole], "cpu", workers=1)
+    assert rows["run"].tolist() == [1]
+    assert missing([run, whole]) == missing([run]) == missing([whole]) == []
+
+
+@pytest.mark.parametrize("number", [10**-3.5, 1 / 15, 0.1 + 0.2])
+def test_a_run_is_found_again_whatever_its_numbers(output, number):
+    run = experiment("digits", "as_reported", "ConvNet", number, epochs=1, train_images=100, learning_rate=number)
+    results.store(train(run, "cpu"))
+    assert missing([run]) == [] and not results.store(train(run, "cpu"))

@@ -212,3 +212,15 @@ def test_the_readmes_tables_are_those_of_the_results(tmp_path):
     copy.write_text(text)
     tables.update_readme(copy)
     assert copy.read_text() == text
+
+
+def test_settings_are_a_line_a_protocol_and_network():
+    settings = tables.settings_of(grid("caltech101", sparsity=0.3))
+    assert settings["seeds"].tolist() == [5] * 7
+    assert settings.loc[("as_run", "ConvNet"), ["learning_rate", "batch_size", "epoch_reported"]].tolist() == [
+        1e-6,
+        32,
+        "test",
+    ]
+    assert settings.loc[("as_reported", "ConvNet"), ["weight_decay", "epoch_reported"]].tolist() == [0.3, "last"]
+    assert settings["epoch_reported"].xs("controlled").unique().tolist() == ["validation"]

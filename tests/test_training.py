@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from sparsecnn.datasets import Images, available, data_root, load
+from sparsecnn.devices import compiles
+from sparsecnn.epochs import initial_network
 from sparsecnn.experiment import (
     CALTECH_SPARSITIES,
     MODELS,
@@ -262,7 +264,9 @@ def test_stand_ins_need_no_download():
 @pytest.mark.cuda
 @pytest.mark.parametrize("model", MODELS)
 def test_cuda_and_cpu_agree_on_caltech(model, photographs):
-    run = experiment("caltech101", "controlled", model, 0.3, validation=10, train_images=32, batch_size=8, epochs=2)
+    # Without dropout, whose random numbers are each device's own.
+    changes = {"validation": 10, "train_images": 32, "batch_size": 8, "epochs": 2, "architecture": "caltech_no_dropout"}
+    run = experiment("caltech101", "controlled", model, 0.3, **changes)
     cpu, cuda = (train(run, device, precision="float32") for device in ("cpu", "cuda"))
     np.testing.assert_allclose(cuda["train_loss"], cpu["train_loss"], rtol=0.05)
     fast = train(run, "cuda")
@@ -277,3 +281,36 @@ def test_cuda_and_cpu_agree(model):
     cpu, cuda = (train(run, device) for device in ("cpu", "cuda"))
     np.testing.assert_allclose(cuda["train_loss"], cpu["train_loss"], rtol=0.02)
     np.testing.assert_allclose(cuda["test_accuracy"], cpu["test_accuracy"], atol=2)
+
+
+def test_cudnn_is_on_and_deterministic_while_a_network_trains():
+    seen = []
+
+    def look(*_) -> None:
+        cudnn = torch.backends.cudnn
+        seen.append((cudnn.enabled, cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32))
+
+    train(tiny("as_reported", "ConvNet", epochs=1, train_images=64), "cpu", look)
+    assert seen == [(True, True, False, False)]
+
+
+def test_initial_weights_leave_every_generator_alone(monkeypatch):
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    before = torch.get_rng_state()
+    initial_network(tiny("as_reported", "ConvNet"))
+    assert seeded == [] and torch.equal(torch.get_rng_state(), before)
+
+
+def test_where_torch_compile_does_not_work_it_is_said_once(monkeypatch):
+    def compile_nothing(_):
+        raise RuntimeError("Failed to find C compiler.\nMore about it.")
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    compiles.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match=r"for cpu here \(Failed to find C compiler.\)"):
+            assert not compiles(torch.device("cpu"))
+        assert not compiles(torch.device("cpu"))
+    finally:
+        compiles.cache_clear()
