@@ -40,8 +40,8 @@ def accuracy_against_sparsity(table: pd.DataFrame, runs: pd.DataFrame, title: st
     Args:
         table: the columns of results/table3_mnist.csv.
         runs: a row a run, as tables.selected gives them; each is a faint dot, a collapsed one a cross at the foot.
-            The axis spans the means, the published values and the runs that did not collapse; an interval that goes
-            beyond is cut off. Where all runs collapsed there is no mean but the cross.
+            The axis spans the means, the published values, the runs that did not collapse, and the intervals of those
+            among themselves; one that a collapsed run widens is cut off. Where all collapsed there is but the cross.
     """
     protocols = list(dict.fromkeys(table["protocol"]))
     figure, panels = plt.subplots(1, len(protocols), figsize=(3.6 * len(protocols), 3.6), sharey=True, squeeze=False)
@@ -49,27 +49,33 @@ def accuracy_against_sparsity(table: pd.DataFrame, runs: pd.DataFrame, title: st
     key = ["protocol", "model", "sparsity"]
     has_mean = table.set_index(key).index.isin(runs.loc[~collapsed].set_index(key).index)
     table = table.assign(accuracy_mean=table["accuracy_mean"].where(has_mean))
-    shown = pd.concat([table["accuracy_mean"], table["published"], runs.loc[~collapsed, "test_accuracy"]])
-    foot, top = 5 * np.floor((shown.min() - 1) / 5), min(100, 5 * np.ceil((shown.max() + 1) / 5))
+    sound = table[~table.set_index(key).index.isin(runs.loc[collapsed].set_index(key).index)]
+    ends = [sound["accuracy_mean"] + sign * sound["accuracy_ci95"] for sign in (-1, 1)]
+    shown = pd.concat([table["accuracy_mean"], table["published"], runs.loc[~collapsed, "test_accuracy"], *ends])
+    shown = shown.clip(0, 100)
+    foot, top = max(0, 5 * np.floor((shown.min() - 1) / 5)), min(100, 5 * np.ceil((shown.max() + 1) / 5))
     for panel, protocol in zip(panels[0], protocols, strict=True):
         here = table[table["protocol"] == protocol]
-        for model, line in here.groupby("model", sort=False):
+        models = here["model"].nunique()
+        for number, (model, line) in enumerate(here.groupby("model", sort=False)):
+            apart = 0.8 * (number - (models - 1) / 2)  # so that intervals at one level don't cover each other
             panel.plot(
                 100 * line["sparsity"], line["published"], color=PUBLISHED, marker=MARKERS[model], ls=":", lw=1,
                 mfc="white", label=f"{model}, published" if line["published"].notna().any() else None,
             )  # fmt: skip
             dots = runs[(runs["protocol"] == protocol) & (runs["model"] == model)]
-            sound, dead = dots[~collapsed[dots.index]], dots[collapsed[dots.index]]
-            panel.scatter(100 * sound["sparsity"], sound["test_accuracy"], color=COLOURS[model], s=9, alpha=0.4, lw=0)
+            alive, dead = dots[~collapsed[dots.index]], dots[collapsed[dots.index]]
+            at = 100 * alive["sparsity"] + apart
+            panel.scatter(at, alive["test_accuracy"], color=COLOURS[model], s=9, alpha=0.4, lw=0)
             if len(dead):
                 panel.plot(
-                    100 * dead["sparsity"], [foot] * len(dead), color=COLOURS[model], marker="x", ls="", ms=8, mew=2,
-                    clip_on=False, zorder=5, label=f"{model}, collapsed run",
+                    100 * dead["sparsity"] + apart, [foot] * len(dead), color=COLOURS[model], marker="x", ls="", ms=8,
+                    mew=2, clip_on=False, zorder=5, label=f"{model}, collapsed run",
                 )  # fmt: skip
             if not len(dots):
                 continue
             panel.errorbar(
-                100 * line["sparsity"], line["accuracy_mean"], line["accuracy_ci95"].fillna(0),
+                100 * line["sparsity"] + apart, line["accuracy_mean"], line["accuracy_ci95"].fillna(0),
                 color=COLOURS[model], marker=MARKERS[model], capsize=2, label=model,
             )  # fmt: skip
         least, most = here["n_seeds"].min(), here["n_seeds"].max()
