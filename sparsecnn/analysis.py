@@ -270,10 +270,10 @@ def bridge_ends(bridges: dict[tuple[float, str], list[Step]], rows: pd.DataFrame
 
 def initial_variances(architecture: str, sparsity: float = 0.3, images: int = 16) -> pd.DataFrame:
     """models.output_variances of SparseConvNet and ConvNet, a column each, before training, on pictures of the drawn
-    stand-in for Caltech-101."""
+    stand-in for Caltech-101; in float64, in which small ones are not rounding alone."""
     variances = {}
     for model in MODELS[:2]:
         run = experiment("shapes", "controlled", model, sparsity, architecture=architecture)
         image, mask, _ = FixedMaskFeed(load(run.dataset), run, torch.device("cpu"))(torch.arange(images), None)
-        variances[model] = output_variances(initial_network(run), image, mask)
+        variances[model] = output_variances(initial_network(run).double(), image.double(), mask)
     return pd.DataFrame(variances)
