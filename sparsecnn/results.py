@@ -60,10 +60,10 @@ PATTERNS = {"test_correct": r"\d+( \d+)*", "transfer": r"(\w+:[\d.]+=[\d.]+( (?=
 # Seconds and device are the whole run's; commit is that of the package's code.
 PROVENANCE = ["device", "torch", "precision", "seconds", "commit"]
 COLUMNS = SETTINGS + MEASURED + PROVENANCE
-# The columns that must hold a value, and its type. A diverged run has no loss, one without validation images has no
-# accuracy on them, and code outside git has no commit.
 # A run is found by these, so they are read by Python, which gives back the very number that was written.
 FRACTIONS = [name for name, kind in KINDS.items() if kind is float]
+# The columns that must hold a value, and its type. A diverged run has no loss, one without validation images has no
+# accuracy on them, and code outside git has no commit.
 FILLED = KINDS | {"epoch": int, "test_accuracy": float, "device": str, "torch": str, "precision": str, "seconds": float}
 REMEDY = "mend it, take its last version from git, or move it away to train its runs anew"
 
@@ -95,8 +95,8 @@ def retrained_path() -> Path:
 
 
 def retrained() -> pd.DataFrame:
-    """The rows of that file, as :func:`read` has them: runs that are stored in float32, trained once more in bf16 by
-    benchmarks/precision.py."""
+    """The rows in :func:`retrained_path`, as :func:`read` has them: runs that are stored in float32, trained once more
+    in bf16 by benchmarks/precision.py."""
     return _read(retrained_path())
 
 
