@@ -371,19 +371,6 @@ def _caltech101(root: Path) -> Images:
     cache = next(caches.glob(f"caltech101-{key}-*.npy"), None)
     if cache is None:
         half_done = caches / f"caltech101-{key}.{os.getpid()}"
-        try:
-            caches.mkdir(parents=True, exist_ok=True)
-            pixels = np.lib.format.open_memmap(half_done, mode="w+", dtype=np.uint8, shape=shape)
-            if hasattr(os, "posix_fallocate"):  # or a disk that fills up would end the process without a word
-                with half_done.open("r+b") as file:
-                    os.posix_fallocate(file.fileno(), 0, half_done.stat().st_size)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                half_done.unlink()
-            raise DataError(
-                f"{caches} can't take the decoded images of Caltech-101 ({error.strerror or error}): "
-                f"{math.prod(shape) / 1e9:.1f} GB must be free there, and may be written"
-            ) from error
 
         def decode(i: int) -> None:
             _check_md5(folder / names[i], md5_of[names[i]])
@@ -392,6 +379,7 @@ def _caltech101(root: Path) -> Images:
             pixels[i] = np.asarray(small).transpose(2, 0, 1)
 
         try:
+            pixels = _room_for_pixels(half_done, shape)
             with ThreadPoolExecutor() as pool:
                 work = pool.map(decode, range(len(names)))
                 list(tqdm(work, total=len(names), desc="Caltech-101, decoded once", unit="image"))
@@ -399,7 +387,8 @@ def _caltech101(root: Path) -> Images:
             cache = caches / f"caltech101-{key}-{zlib.crc32(pixels):08x}.npy"
             os.replace(half_done, cache)
         finally:
-            half_done.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                half_done.unlink()
     try:
         pixels = np.load(cache, mmap_mode="c")  # memory that processes share, as long as none writes to it
         if pixels.shape != shape or f"{zlib.crc32(pixels):08x}" != cache.stem.split("-")[-1]:
@@ -407,3 +396,19 @@ def _caltech101(root: Path) -> Images:
     except (OSError, EOFError, ValueError) as error:
         raise DataError(f"{cache} is cut short or altered ({error}): delete it to decode the images again") from error
     return replace(labelled, images=torch.from_numpy(pixels), file=pixels.base)
+
+
+def _room_for_pixels(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """A new array of bytes in a file, all of whose room on the disk is taken."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+        if hasattr(os, "posix_fallocate"):  # or a disk that fills up would end the process without a word
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        raise DataError(
+            f"{path.parent} can't take the decoded images of Caltech-101 ({error.strerror or error}): "
+            f"{math.prod(shape) / 1e9:.1f} GB must be free there, and may be written"
+        ) from error
+    return pixels

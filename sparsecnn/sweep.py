@@ -50,16 +50,15 @@ class Interrupted(KeyboardInterrupt):
 
 
 def missing(experiments: list[Experiment]) -> list[Experiment]:
-    """Those that the store does not hold. A run that is tested at every sparsity, stored or among them, serves for the
-    same one that is not."""
-    served = [replace(experiment, tested_at="every sparsity") for experiment in experiments]
-    asked = list(dict.fromkeys([*experiments, *served]))
-    there = {asked[i] for i in set(results.of_experiments(asked)["run"])}
-    others = there | set(experiments)
+    """Those that the store does not hold. One that is among them a second time, there tested at every sparsity, is left
+    to that one."""
+    stored = set(results.of_experiments(experiments)["run"])
+    tested = {experiment for experiment in experiments if experiment.tested_at == "every sparsity"}
     return [
         experiment
-        for experiment, twin in zip(experiments, served, strict=True)
-        if experiment not in there and (twin == experiment or twin not in others)
+        for number, experiment in enumerate(experiments)
+        if number not in stored
+        and (experiment in tested or replace(experiment, tested_at="every sparsity") not in tested)
     ]
 
 
