@@ -219,7 +219,8 @@ def mismatch_differences(costs: pd.DataFrame) -> pd.DataFrame:
 
 
 def bridge_table(steps: list[Step], rows: pd.DataFrame) -> pd.DataFrame:
-    """What each change of a bridge does to test accuracy.
+    """What each change of a bridge does to test accuracy, over the seeds that every recorded step has: with others, a
+    step's mean would not be the one before and the change.
 
     Args:
         steps: those of studies.bridge.
@@ -229,9 +230,12 @@ def bridge_table(steps: list[Step], rows: pd.DataFrame) -> pd.DataFrame:
         Columns change, n_seeds, mean, difference (to the step before, paired by seed), ci95 (its interval's half
         width), collapsed (how many runs have); NaN where runs are missing.
     """
+    of_step = [selected(of_experiments(step.runs, rows), step.rule).set_index("seed") for step in steps]
+    recorded = [set(runs.index) for runs in of_step if len(runs)]
+    shared = set.intersection(*recorded) if recorded else set()
     lines, before = [], pd.Series(dtype=float)
-    for step in steps:
-        runs = selected(of_experiments(step.runs, rows), step.rule).set_index("seed")
+    for step, runs in zip(steps, of_step, strict=True):
+        runs = runs[runs.index.isin(shared)]
         change = (runs["test_accuracy"] - before).dropna()
         dead = int(has_collapsed(runs).sum())
         lines.append((step.change, len(runs), runs["test_accuracy"].mean(), change.mean(), ci95(change), dead))

@@ -205,13 +205,21 @@ def rows_of(steps: list[Step], accuracies: list[dict[int, float]]) -> pd.DataFra
 
 def test_a_bridges_steps_are_paired_by_seed():
     steps = bridge("mnist", "ConvNet", 0.9)
-    rows = rows_of(steps, [{0: 70.0, 1: 80.0}, {0: 71.0, 1: 82.0, 2: 11.0}, {}, {0: 60.0}])
+    rows = rows_of(steps, [{0: 70.0, 1: 80.0}, {0: 71.0, 1: 82.0}, {}, {0: 60.0, 1: 11.0}])
     table = bridge_table(steps, rows).round(3)
     assert table["change"].tolist() == [step.change for step in steps]
-    assert table["n_seeds"].tolist() == [2, 3, 0, 1, 0, 0] and table["collapsed"].tolist() == [0, 1, 0, 0, 0, 0]
-    assert table["mean"].dropna().tolist() == [75, 54.667, 60]
+    assert table["n_seeds"].tolist() == [2, 2, 0, 2, 0, 0] and table["collapsed"].tolist() == [0, 0, 0, 1, 0, 0]
+    assert table["mean"].dropna().tolist() == [75, 76.5, 35.5]
     assert table["difference"].dropna().tolist() == [1.5]
     assert table["ci95"].dropna().tolist() == [6.353]
+
+
+def test_a_bridge_stands_on_the_seeds_that_all_its_recorded_steps_have():
+    steps = bridge("mnist", "ConvNet", 0.9)
+    table = bridge_table(steps, rows_of(steps, [{0: 70.0}, {0: 71.0, 1: 82.0, 2: 83.0}, {}, {0: 60.0, 2: 61.0}]))
+    assert table["n_seeds"].tolist() == [1, 1, 0, 1, 0, 0]
+    assert table["mean"].dropna().tolist() == [70, 71, 60]
+    assert table["difference"].dropna().tolist() == [1]
 
 
 def test_a_bridges_ends_are_compared_by_seed_and_between_networks():
