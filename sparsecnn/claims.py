@@ -13,7 +13,7 @@ from .analysis import late_drops, mismatch, transfers, variance_explained
 from .experiment import grid
 from .results import of_experiments
 from .studies import ablations, hyperparameters, matrix, rescaled_starts
-from .tables import ci95, has_collapsed, paired_difference, selected, with_interval, with_rescaled
+from .tables import ci95, has_collapsed, paired_difference, selected, span, with_interval, with_rescaled
 
 __all__ = ["CLAIMS", "HOLDS", "IN_PART", "NOT", "UNTESTED", "judge"]
 
@@ -74,7 +74,7 @@ def _claim_2(read: Callable) -> Judgement:
         alike = alike and abs(apart.mean()) <= ci95(apart)
         evidence.append(
             f"{protocol}: SparseConvNet proven ahead at {counts.get('more', 0)} and behind at {counts.get('less', 0)} "
-            f"of {len(levels)} levels, {levels['difference'].min():+.1f} to {levels['difference'].max():+.1f} points; "
+            f"of {len(levels)} levels, {span(levels['difference'])} points; "
             f"from 10% to 90% missing its loss less ConvNet's is {_with_interval(apart)}"
         )
     verdict = NOT if ahead > behind and ahead > 2 else HOLDS if alike and not behind else IN_PART
@@ -90,8 +90,8 @@ def _claim_3(read: Callable) -> Judgement:
     evidence = []
     if len(tested):
         evidence.append(
-            f"controlled: SparseConvNet less ConvNet is {tested['difference'].min():+.1f} to "
-            f"{tested['difference'].max():+.1f} points, proven ahead at {ahead.sum()} of {len(tested)} levels"
+            f"controlled: SparseConvNet less ConvNet is {span(tested['difference'])} points, proven ahead at "
+            f"{ahead.sum()} of {len(tested)} levels"
         )
     if len(alone):
         by_level = (f"{line.difference:+.1f} at {line.sparsity:.0%} missing" for line in alone.itertuples())
@@ -186,10 +186,9 @@ def _claim_7(read: Callable) -> Judgement:
         return _untested("Caltech-101's learning rates", "controlled")
     best = grids.idxmax(axis=1) == 1e-3
     lead = grids[1e-3] - grids.drop(columns=1e-3).max(axis=1)
-    leads = f"{lead.min():+.1f}" if len(lead) == 1 else f"{lead.min():+.1f} to {lead.max():+.1f}"
     evidence = (
         f"of {of_all} combinations of network, sparsity and batch size {len(best)} have two seeds or more at every "
-        f"rate; there 1e-3 has the best mean in {best.sum()}, {leads} points from the next"
+        f"rate; there 1e-3 has the best mean in {best.sum()}, {span(lead)} points from the next"
     )
     return (HOLDS if best.sum() == of_all else IN_PART if best.mean() > 0.5 else NOT), evidence
 

@@ -26,6 +26,7 @@ __all__ = [
     "save",
     "selected",
     "settings_of",
+    "span",
     "update_readme",
     "wide",
     "wide_by_setting",
@@ -160,6 +161,11 @@ def wide(table: pd.DataFrame, protocol: str) -> pd.DataFrame:
 def with_interval(mean: float, half: float, form: str = ".2f") -> str:
     """A mean in the given format ± half its interval, or alone where there is none (NaN)."""
     return f"{mean:{form}}" + (f" ± {half:{form.lstrip('+')}}" if half == half else "")
+
+
+def span(values: pd.Series) -> str:
+    """The least and the greatest of differences, with their signs, to one place; one number where these read alike."""
+    return " to ".join(dict.fromkeys(f"{value:+.1f}" for value in (values.min(), values.max())))
 
 
 def _cells(line: pd.DataFrame) -> list[str]:

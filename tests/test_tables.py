@@ -45,6 +45,11 @@ def test_a_protocol_reports_its_own_epoch():
     assert tables.selected(rows, "test")["test_accuracy"].tolist() == [90.0, 90.0]
 
 
+def test_a_span_is_one_number_where_its_ends_read_alike():
+    assert tables.span(pd.Series([0.5, -1.25, 2.0])) == "-1.2 to +2.0"
+    assert tables.span(pd.Series([3.0])) == tables.span(pd.Series([3.01, 2.99])) == "+3.0"
+
+
 def test_a_table_has_means_intervals_and_a_line_for_what_is_missing():
     runs = {
         experiment("mnist", "as_reported", "ConvNet", 0.1, seed): ([value],)
