@@ -24,6 +24,7 @@ __all__ = [
     "bridge_ends",
     "bridge_table",
     "initial_variances",
+    "largest_whole_grid",
     "late_drops",
     "matrix_table",
     "mismatch",
@@ -35,31 +36,48 @@ __all__ = [
 ]
 
 
+def largest_whole_grid(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs of the largest part of a grid, learning rates by batch sizes, of which every setting has been run."""
+    cells = runs.groupby(["learning_rate", "batch_size"]).size().unstack(fill_value=0)
+    rates, sizes = (
+        [list(part) for number in range(1, len(axis) + 1) for part in itertools.combinations(axis, number)]
+        for axis in (cells.index, cells.columns)
+    )
+    whole = [part for part in itertools.product(rates, sizes) if (cells.loc[part] > 0).all(axis=None)]
+    rates, sizes = max(whole, key=lambda part: cells.loc[part].sum(axis=None), default=([], []))
+    return runs[runs["learning_rate"].isin(rates) & runs["batch_size"].isin(sizes)]
+
+
 def variance_explained(runs: pd.DataFrame) -> pd.DataFrame:
     """How much of the variance of test accuracy learning rate, batch size, their interaction and the seed explain.
 
-    Two-way analysis of variance with the seed as a block (statsmodels, type II sums of squares).
+    Two-way analysis of variance with the seed as a block (statsmodels, type II sums of squares); one-way where there is
+    one learning rate or one batch size.
 
     Args:
-        runs: a row a run of one network at one sparsity, as tables.selected gives them.
+        runs: a row a run of one network at one sparsity, as tables.selected gives them; of a study that is not yet
+            done, those of :func:`largest_whole_grid`.
 
     Returns:
         Index: learning rate, batch size, learning rate x batch size, seed, the rest. Columns: share of the sum of
         squares, in percent; partial, its part of its own sum of squares and the rest's together, in percent, with low
-        and high, the 95% interval by the noncentral F distribution (Steiger 2004); p. No line where there are fewer
-        than two values of each, a setting without runs, or too few runs for a rest.
+        and high, the 95% interval by the noncentral F distribution (Steiger 2004); p. No line where there is one
+        setting or one seed, a setting without runs, or too few runs for a rest.
     """
     columns = ["share", "partial", "low", "high", "p"]
-    factors = {"C(learning_rate)": "learning rate", "C(batch_size)": "batch size"}
-    factors |= {"C(learning_rate):C(batch_size)": "learning rate x batch size", "C(seed)": "seed"}
-    levels = runs[["learning_rate", "batch_size", "seed"]].nunique()
-    cells = runs.groupby(["learning_rate", "batch_size"]).size()
-    freedom = len(runs) - levels["learning_rate"] * levels["batch_size"] - levels["seed"] + 1  # of the rest
-    whole = len(cells) == levels["learning_rate"] * levels["batch_size"]
-    if levels.min() < 2 or not whole or freedom < 1 or runs["test_accuracy"].nunique() == 1:
+    names = {"learning_rate": "learning rate", "batch_size": "batch size"}
+    cells = runs.groupby(list(names)).size()
+    varied = [factor for factor in names if runs[factor].nunique() > 1]
+    freedom = len(runs) - len(cells) - runs["seed"].nunique() + 1  # of the rest
+    whole = len(cells) == runs["learning_rate"].nunique() * runs["batch_size"].nunique()
+    blocks = runs["seed"].nunique() > 1
+    if not varied or not blocks or not whole or freedom < 1 or runs["test_accuracy"].nunique() == 1:
         return pd.DataFrame(columns=columns)
-    model = ols("test_accuracy ~ C(learning_rate) * C(batch_size) + C(seed)", runs).fit()
-    table = anova_lm(model, typ=2)
+    factors = {f"C({factor})": names[factor] for factor in varied}
+    if len(varied) == 2:
+        factors |= {":".join(factors): " x ".join(factors.values())}
+    factors |= {"C(seed)": "seed"}
+    table = anova_lm(ols(f"test_accuracy ~ {' + '.join(factors)}", runs).fit(), typ=2)
     rest = table.loc["Residual"]
     lines = {}
     for term, name in factors.items():

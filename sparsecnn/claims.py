@@ -154,7 +154,7 @@ def _claim_6(read: Callable) -> Judgement:
         collapsed = f"; {dead.sum()} of {len(part)} runs collapsed, and are left out" if dead.any() else ""
         part = part[~dead]
         explained = variance_explained(part)
-        if explained.empty:
+        if not {"learning rate", "batch size"} <= set(explained.index):
             return _untested("MNIST's learning rates and batch sizes", "as_reported")
         factors = explained.loc[["learning rate", "batch size"]]
         spans = []

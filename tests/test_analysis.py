@@ -8,6 +8,7 @@ from sparsecnn.analysis import (
     bridge_ends,
     bridge_table,
     initial_variances,
+    largest_whole_grid,
     late_drops,
     matrix_table,
     mismatch,
@@ -67,14 +68,33 @@ def test_shares_are_sums_of_squares_by_hand():
     assert variance_explained(runs).loc["learning rate", "share"] == pytest.approx(100 * by_hand)
 
 
-@pytest.mark.parametrize("columns", ["learning_rate", "batch_size", "seed"])
-def test_too_few_runs_give_no_analysis(columns):
+def test_too_few_runs_give_no_analysis():
     runs = runs_of(lambda *_: 0, noise=1)
-    assert variance_explained(runs[runs[columns] == runs[columns].iloc[0]]).empty
-    assert variance_explained(runs.iloc[:20]).empty
+    assert variance_explained(runs[runs["seed"] == 0]).empty
+    assert variance_explained(runs.iloc[:3]).empty  # one setting
+    assert variance_explained(runs.iloc[:20]).empty  # two settings without runs
+    assert variance_explained(runs.iloc[:0]).empty
     # Three of 27 runs may be missing, as long as no setting is without.
     table = variance_explained(runs.drop(index=[0, 4, 26]))
     assert table["share"].sum() == pytest.approx(100, abs=15) and table["partial"].notna().sum() == 4
+
+
+@pytest.mark.parametrize(("one", "other"), [("learning_rate", "batch size"), ("batch_size", "learning rate")])
+def test_where_one_factor_has_one_value_the_other_is_analysed_alone(one, other):
+    runs = runs_of(lambda rate, size, seed: 300 * rate + size / 50 + seed, noise=0.2)
+    table = variance_explained(runs[runs[one] == runs[one].iloc[0]])
+    assert list(table.index) == [other, "seed", "the rest"]
+    assert table["share"].sum() == pytest.approx(100) and table.loc[other, "p"] < 0.001
+
+
+def test_the_largest_whole_part_of_a_grid_is_found():
+    runs = runs_of(lambda *_: 0, noise=1)
+    assert largest_whole_grid(runs).equals(runs) and largest_whole_grid(runs.iloc[:0]).empty
+    assert largest_whole_grid(runs.iloc[:20]).equals(runs.iloc[:18])  # two rates by three sizes
+    # Three rates at one size, two seeds each, are more runs than two sizes at one rate.
+    of_128 = runs[(runs["batch_size"] == 128) & (runs["seed"] < 2)]
+    of_64 = runs[(runs["batch_size"] == 64) & (runs["learning_rate"] == 1e-3)]
+    assert largest_whole_grid(pd.concat([of_64, of_128])).equals(of_128)
 
 
 def test_the_spread_between_seeds_is_pooled_within_settings():
