@@ -12,7 +12,7 @@ from scipy import stats
 from .analysis import late_drops, mismatch, transfers, variance_explained
 from .experiment import grid
 from .results import of_experiments
-from .studies import ablations, hyperparameters, matrix, rescaled_starts
+from .studies import ablations, hyperparameters, late_drop, matrix, rescaled_starts
 from .tables import ci95, has_collapsed, paired_difference, selected, span, with_interval, with_rescaled
 
 __all__ = ["CLAIMS", "HOLDS", "IN_PART", "NOT", "UNTESTED", "judge"]
@@ -210,9 +210,15 @@ def _claim_8(read: Callable) -> Judgement:
         f"{sum(table[1])} at 128 and 256; more often at 64: Fisher's exact test, one-sided, p = {more:.3f}; less often "
         f"than once a run: exact binomial test, one-sided, p = {fewer:.3f}"
     )
+    as_run = late_drops(read(late_drop()["as_run"]))
+    if len(as_run):
+        evidence += (
+            f"; as_run, batch 64: in {as_run['drops'].sum()} of {as_run['epochs_late'].sum()} late epochs "
+            f"({as_run['at_last'].sum()} of {len(as_run)} runs at the last)"
+        )
     if more >= 0.05 and fewer >= 0.05 and not table[0][0]:
         return UNTESTED, f"not yet: too few runs to tell; {evidence}"
-    return (HOLDS if more < 0.05 else NOT if fewer < 0.05 else IN_PART), evidence
+    return (HOLDS if more < 0.05 else NOT if fewer < 0.05 and not as_run["drops"].any() else IN_PART), evidence
 
 
 def _claim_9(read: Callable) -> Judgement:

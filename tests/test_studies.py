@@ -70,7 +70,10 @@ def test_a_wrong_part_is_refused_by_name(asked):
 
 def test_each_way_to_a_late_drop_changes_one_thing():
     ways = late_drop()
-    base = ways.pop("as it is")
+    base, as_run = ways.pop("as it is"), ways.pop("as_run")
+    assert {(run.protocol, run.architecture, run.sparsity, run.batch_size, run.learning_rate) for run in as_run} == {
+        ("as_run", "caltech_pooled_mask", 0.7, 64, 1e-3)
+    }
     assert set(base) <= set(hyperparameters("caltech101"))
     assert {(run.sparsity, run.batch_size, run.learning_rate) for run in base} == {(0.7, 64, 1e-3)}
     for runs in ways.values():
@@ -82,7 +85,7 @@ def test_each_way_to_a_late_drop_changes_one_thing():
     ways = late_drop("shapes")  # whose 256 images are whole batches
     assert len(set(itertools.chain(*ways.values()))) == sum(map(len, ways.values()))
     quick = late_drop("shapes", 0.3, 1, train_images=100, epochs=1)
-    assert {run.train_images for run in quick["as it is"]} == {100}
+    assert {run.train_images for run in quick["as it is"] + quick["as_run"]} == {100}
     assert {run.train_images for run in quick["last batch full"]} == {64}
 
 
