@@ -146,6 +146,7 @@ def wait_for_outputs(page: Page, selector: str, count: int) -> None:
 
 
 IMAGES, PAGES = ".jp-RenderedImage img", ".jp-RenderedHTML"
+ERRORS = ".jp-OutputArea [data-mime-type='application/vnd.jupyter.stderr']"  # JupyterLab shows an error as stderr
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -153,7 +154,7 @@ def test_lab_shows_what_is_committed(browser, lab, name):
     page = opened(browser, lab, name)
     wait_for_outputs(page, IMAGES, committed(name, "image/png"))
     wait_for_outputs(page, PAGES, committed(name, "text/html"))
-    assert page.locator(".jp-OutputArea [data-mime-type='application/vnd.jupyter.error']").count() == 0
+    assert page.locator(ERRORS).count() == 0
     page.close()
 
 
@@ -167,7 +168,7 @@ def test_lab_runs_all_cells(browser, lab, name):
     page.click("text=Run")
     page.click("text=Run All Cells")
     prompts = page.locator(".jp-CodeCell .jp-InputPrompt")
-    errors = page.locator(".jp-OutputArea [data-mime-type='application/vnd.jupyter.error']")
+    errors = page.locator(ERRORS)
     deadline = time.monotonic() + 240
     page.wait_for_selector(".jp-InputPrompt:has-text('[*]')")  # until then they show the numbers of the committed run
     while not errors.count() and (
