@@ -21,6 +21,7 @@ from .studies import Step
 from .tables import ci95, has_collapsed, mean_differences, selected
 
 __all__ = [
+    "beyond_table",
     "bridge_ends",
     "bridge_table",
     "initial_variances",
@@ -190,6 +191,23 @@ def matrix_table(experiments: list[Experiment], measured: pd.DataFrame) -> pd.Da
     found = here.groupby(key)["accuracy"].agg(n_seeds="count", accuracy_mean="mean", accuracy_ci95=ci95).reset_index()
     table = lines.merge(found, how="left", on=key)
     return table.assign(n_seeds=table["n_seeds"].fillna(0).astype(int)).round({"accuracy_mean": 4, "accuracy_ci95": 4})
+
+
+def beyond_table(measured: pd.DataFrame) -> pd.DataFrame:
+    """What :func:`matrix_table` leaves out: tests under masks with structure, and networks trained on every sparsity.
+
+    Args:
+        measured: :func:`transfers`.
+
+    Returns:
+        Columns model, trained_at, train_sparsity (none where trained on every sparsity), test_mask, test_sparsity,
+        n_seeds, accuracy_mean, accuracy_ci95 (half width); lines for what has been run.
+    """
+    key = ["model", "trained_at", "train_sparsity", "test_mask", "test_sparsity"]
+    here = measured[(measured["trained_at"] == "every sparsity") | (measured["test_mask"] != "random")]
+    table = here.groupby(key)["accuracy"].agg(n_seeds="count", accuracy_mean="mean", accuracy_ci95=ci95).reset_index()
+    own = table["train_sparsity"].where(table["trained_at"] == "own sparsity")
+    return table.assign(train_sparsity=own).round({"accuracy_mean": 4, "accuracy_ci95": 4})
 
 
 def mismatch(measured: pd.DataFrame) -> pd.DataFrame:

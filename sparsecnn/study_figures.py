@@ -51,22 +51,34 @@ def heat_maps(table: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def matrices(table: pd.DataFrame, title: str) -> Figure:
-    """Train x test: mean accuracy, a panel a network, a row a sparsity in training, a column one in the test.
+def matrices(table: pd.DataFrame, beyond: pd.DataFrame, title: str) -> Figure:
+    """Train x test: mean accuracy, a panel a network, a row a sparsity in training, a column one in the test. Set apart
+    are networks trained on every sparsity, the last row, and tests under masks with structure, the last columns.
 
-    ``table``: the columns of results/matrix_mnist.csv. All panels share one scale of colours; what is missing is grey.
+    ``table``: the columns of results/matrix_mnist.csv; ``beyond``: those of results/matrix_mnist_beyond.csv. All panels
+    share one scale of colours, that of ``table``; what is missing is grey.
     """
     models = list(dict.fromkeys(table["model"]))
-    figure, panels = plt.subplots(1, len(models), figsize=(4.2 * len(models), 4.7), sharey=True, squeeze=False)
+    cells = pd.concat([table.assign(test_mask="random"), beyond], ignore_index=True)
+    cells["train_sparsity"] = cells["train_sparsity"].fillna(np.inf)  # every sparsity, last
+    tested = ["test_mask", "test_sparsity"]
+    grid = cells.pivot(index="train_sparsity", columns=["model", *tested], values="accuracy_mean")
+    tests = pd.MultiIndex.from_frame(cells[tested].drop_duplicates().sort_values(tested))  # "random" comes first
+    figure, panels = plt.subplots(1, len(models), figsize=(5 * len(models), 5.2), sharey=True, squeeze=False)
     least, most = table["accuracy_mean"].min(), table["accuracy_mean"].max()
     for panel, model in zip(panels[0], models, strict=True):
-        here = table[table["model"] == model]
-        means = here.pivot(index="train_sparsity", columns="test_sparsity", values="accuracy_mean")
+        means = grid[model].reindex(columns=tests)
         panel.set_facecolor("lightgrey")
         drawn = panel.imshow(means, cmap="cividis", vmin=least, vmax=most)
         panel.grid(False)
-        for axis, levels in ((panel.xaxis, means.columns), (panel.yaxis, means.index)):
-            axis.set_ticks(range(len(levels)), [f"{100 * level:g}" for level in levels], fontsize=8)
+        panel.axhline(table["train_sparsity"].nunique() - 0.5, color="white", lw=3)
+        panel.axvline(table["test_sparsity"].nunique() - 0.5, color="white", lw=3)
+        names = [f"{100 * level:g}" if kind == "random" else f"{kind} {100 * level:g}" for kind, level in tests]
+        panel.set_xticks(range(len(names)), names, fontsize=8)
+        for label, (kind, _) in zip(panel.get_xticklabels(), tests, strict=True):
+            label.set_rotation(0 if kind == "random" else 90)
+        names = [f"{100 * level:g}" if level < np.inf else "all" for level in means.index]
+        panel.set_yticks(range(len(names)), names, fontsize=8)
         panel.set(title=model, xlabel="missing in the test (%)")
         for (y, x), mean in np.ndenumerate(means.to_numpy()):
             if mean == mean:

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from sparsecnn.analysis import (
+    beyond_table,
     bridge_ends,
     bridge_table,
     initial_variances,
@@ -174,10 +175,27 @@ def test_a_matrix_has_each_network_at_each_level_and_what_is_missing():
     assert found.to_dict() == {("ConvNet", 0.1, level): value for level, value in ((0.0, 95), (0.1, 94), (0.2, 93))}
 
 
+def test_what_a_matrix_leaves_out_is_beyond_it():
+    runs = [
+        experiment("mnist", "controlled", "ConvNet", level, epochs=2, trained_at=trained_at, tested_at="every sparsity")
+        for level, trained_at in ((0.1, "own sparsity"), (0.5, "every sparsity"))
+    ]
+    rows = [rows_tested(run, {0.1: 94.0, 0.5: 80.0}, number) for number, run in enumerate(runs)]
+    table = beyond_table(transfers(pd.concat(rows)))
+    columns = ["trained_at", "test_mask", "test_sparsity", "accuracy_mean"]
+    assert table[columns].values.tolist() == [
+        ["every sparsity", "random", 0.1, 94.0],
+        ["every sparsity", "random", 0.5, 80.0],
+        ["every sparsity", "rows", 0.3, 33.0],
+        ["own sparsity", "rows", 0.3, 33.0],
+    ]
+    assert table["train_sparsity"].isna().tolist() == [True, True, True, False] and table["n_seeds"].eq(1).all()
+
+
 def test_no_tested_run_gives_an_empty_matrix():
     rows = rows_tested(experiment("mnist", "controlled", "ConvNet", 0.1, epochs=2), {0.1: 90.0}, 0).assign(transfer="")
     assert matrix_table(matrix("mnist"), transfers(rows))["n_seeds"].eq(0).all()
-    assert mismatch(transfers(rows)).empty
+    assert mismatch(transfers(rows)).empty and beyond_table(transfers(rows)).empty
 
 
 def test_mismatch_is_what_training_at_another_level_costs():

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from sparsecnn import results, tables
-from sparsecnn.analysis import matrix_table, transfers
+from sparsecnn.analysis import beyond_table, matrix_table, transfers
 from sparsecnn.claims import judge
 from sparsecnn.datasets import REPOSITORY, load, split
 from sparsecnn.experiment import experiment, grid
@@ -184,9 +184,10 @@ def test_the_committed_hyperparameter_table_is_what_the_recorded_runs_give(name,
 def test_the_committed_matrix_is_what_the_recorded_runs_give(name, monkeypatch):
     monkeypatch.delenv("SPARSECNN_OUTPUT", raising=False)
     experiments = matrix(name)
-    table = matrix_table(experiments, transfers(results.of_experiments(experiments)))
-    committed = pd.read_csv(REPOSITORY / f"results/matrix_{name}.csv")
-    pd.testing.assert_frame_equal(committed, table, check_dtype=False)
+    measured = transfers(results.of_experiments(experiments))
+    for file, table in {"": matrix_table(experiments, measured), "_beyond": beyond_table(measured)}.items():
+        committed = pd.read_csv(REPOSITORY / f"results/matrix_{name}{file}.csv")
+        pd.testing.assert_frame_equal(committed, table, check_dtype=False)
 
 
 def test_the_committed_verdicts_are_what_the_recorded_runs_give(monkeypatch):
