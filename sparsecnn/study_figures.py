@@ -83,7 +83,7 @@ def matrices(table: pd.DataFrame, beyond: pd.DataFrame, title: str) -> Figure:
         for (y, x), mean in np.ndenumerate(means.to_numpy()):
             if mean == mean:
                 colour = "white" if mean < (least + most) / 2 else "black"
-                panel.text(x, y, f"{mean:.0f}", ha="center", va="center", fontsize=7, color=colour)
+                panel.text(x, y, f"{mean:.0f}", ha="center", va="center", fontsize=9, color=colour)
     panels[0, 0].set_ylabel("missing in training (%)")
     if least == least:
         figure.colorbar(drawn, ax=panels[0], label="test accuracy (%)", shrink=0.8)
