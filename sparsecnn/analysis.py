@@ -18,7 +18,7 @@ from .feeds import FixedMaskFeed
 from .models import output_variances
 from .results import of_experiments
 from .studies import Step
-from .tables import ci95, has_collapsed, mean_differences, selected
+from .tables import ci95, has_collapsed, mean_differences, over_seeds, selected
 
 __all__ = [
     "beyond_table",
@@ -188,9 +188,9 @@ def matrix_table(experiments: list[Experiment], measured: pd.DataFrame) -> pd.Da
     levels = levels_of(own[0].dataset)
     lines = pd.DataFrame([(*line, level) for line in trained for level in levels], columns=key)
     here = measured[(measured["trained_at"] == "own sparsity") & (measured["test_mask"] == "random")]
-    found = here.groupby(key)["accuracy"].agg(n_seeds="count", accuracy_mean="mean", accuracy_ci95=ci95).reset_index()
+    found = over_seeds(here.groupby(key)["accuracy"])
     table = lines.merge(found, how="left", on=key)
-    return table.assign(n_seeds=table["n_seeds"].fillna(0).astype(int)).round({"accuracy_mean": 4, "accuracy_ci95": 4})
+    return table.assign(n_seeds=table["n_seeds"].fillna(0).astype(int))
 
 
 def beyond_table(measured: pd.DataFrame) -> pd.DataFrame:
@@ -205,9 +205,8 @@ def beyond_table(measured: pd.DataFrame) -> pd.DataFrame:
     """
     key = ["model", "trained_at", "train_sparsity", "test_mask", "test_sparsity"]
     here = measured[(measured["trained_at"] == "every sparsity") | (measured["test_mask"] != "random")]
-    table = here.groupby(key)["accuracy"].agg(n_seeds="count", accuracy_mean="mean", accuracy_ci95=ci95).reset_index()
-    own = table["train_sparsity"].where(table["trained_at"] == "own sparsity")
-    return table.assign(train_sparsity=own).round({"accuracy_mean": 4, "accuracy_ci95": 4})
+    table = over_seeds(here.groupby(key)["accuracy"])
+    return table.assign(train_sparsity=table["train_sparsity"].where(table["trained_at"] == "own sparsity"))
 
 
 def mismatch(measured: pd.DataFrame) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
+from pandas.api.typing import SeriesGroupBy
 from scipy import stats
 
 from .datasets import REPOSITORY, load, split
@@ -21,6 +22,7 @@ __all__ = [
     "has_collapsed",
     "markdown",
     "mean_differences",
+    "over_seeds",
     "paired_difference",
     "published",
     "save",
@@ -117,6 +119,12 @@ def ci95(values: pd.Series) -> float:
     return float(stats.sem(values) * stats.t.ppf(0.975, len(values) - 1))
 
 
+def over_seeds(accuracies: SeriesGroupBy) -> pd.DataFrame:
+    """n_seeds, accuracy_mean and accuracy_ci95 (half width) of each group of runs, beside the columns that it is by."""
+    table = accuracies.agg(n_seeds="count", accuracy_mean="mean", accuracy_ci95=ci95).reset_index()
+    return table.round({"accuracy_mean": 4, "accuracy_ci95": 4})
+
+
 def accuracy_table(
     experiments: list[Experiment],
     rows: pd.DataFrame,
@@ -139,11 +147,11 @@ def accuracy_table(
     key = list(key)
     lines = pd.DataFrame([asdict(run) for run in experiments], columns=key).drop_duplicates()
     accuracies = selected(rows, rule).groupby(key)["test_accuracy"]
-    measured = accuracies.agg(n_seeds="count", accuracy_mean="mean", accuracy_ci95=ci95).reset_index()
+    measured = over_seeds(accuracies)
     table = lines.merge(measured, how="left", on=key)
     known = [name for name in key if name in reference]
     table = table.merge(reference.rename(columns={"accuracy": "published"}), how="left", on=known)
-    return table.assign(n_seeds=table["n_seeds"].fillna(0).astype(int)).round({"accuracy_mean": 4, "accuracy_ci95": 4})
+    return table.assign(n_seeds=table["n_seeds"].fillna(0).astype(int))
 
 
 def wide(table: pd.DataFrame, protocol: str) -> pd.DataFrame:
