@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from training import name_of
 
 from sparsecnn.datasets import load
-from sparsecnn.devices import available_devices, exact_cudnn, keep_freed_memory
+from sparsecnn.devices import available_devices, exact_float32, keep_freed_memory
 from sparsecnn.epochs import networks_of
 from sparsecnn.experiment import Experiment, experiment
 from sparsecnn.feeds import Feeds
@@ -119,7 +119,7 @@ def measure(title: str, run: Experiment, device: str) -> pd.DataFrame:
 def main() -> None:
     keep_freed_memory()
     torch.set_num_threads(1)
-    with exact_cudnn():  # as training has it
+    with exact_float32():  # as training has it
         tables = [measure(*case, device) for device in available_devices() for case in RUNS.items()]
     summary = pd.concat(tables, ignore_index=True)
     print(summary.to_string(index=False))

@@ -4,7 +4,7 @@ import contextlib
 import ctypes
 import functools
 import warnings
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 
 import torch
 
@@ -16,7 +16,7 @@ __all__ = [
     "choose_device",
     "compiles",
     "computes_in_bf16",
-    "exact_cudnn",
+    "exact_float32",
     "keep_freed_memory",
     "release_freed_memory",
 ]
@@ -59,9 +59,41 @@ def compiles(device: torch.device) -> bool:
     return True
 
 
-def exact_cudnn() -> AbstractContextManager:
-    """cuDNN with the same results each time, in whole float32; ``flags`` alone would switch it off."""
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+@contextlib.contextmanager
+def exact_float32() -> Iterator[None]:
+    """Convolutions and matrix products in whole float32, and cuDNN with the same results each time, whatever precision
+    the process has asked PyTorch for (TF32 on CUDA, bf16 on a CPU); afterwards that is as it was."""
+    backends = torch.backends
+    parts = (
+        backends.cuda.matmul,
+        backends.cudnn.conv,
+        backends.cudnn.rnn,
+        backends.mkldnn.matmul,
+        backends.mkldnn.conv,
+    )
+
+    def ask(precisions: list[str]) -> None:
+        for part, precision in zip(parts, precisions, strict=True):
+            part.fp32_precision = precision
+
+    whole, asked = ["ieee"] * len(parts), [part.fp32_precision for part in parts]
+    ask(whole)
+    # PyTorch and its compiler read the older settings too, and refuse where one allows what a newer one does not.
+    products, tf32 = torch.get_float32_matmul_precision(), True
+    with contextlib.suppress(RuntimeError):
+        tf32 = backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    backends.cudnn.allow_tf32 = False
+    ask(whole)  # again, since the older ones change the newer
+    try:
+        # ``flags`` alone would switch cuDNN off.
+        exact = {"deterministic": True, "allow_tf32": False, "fp32_precision": "ieee"}
+        with backends.cudnn.flags(enabled=True, benchmark=False, **exact):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(products)
+        backends.cudnn.allow_tf32 = tf32
+        ask(asked)
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from torch import nn
 
 from .checkpoints import save_network
 from .datasets import REPOSITORY, load
-from .devices import choose_device, computes_in_bf16, exact_cudnn, keep_freed_memory, release_freed_memory
+from .devices import choose_device, computes_in_bf16, exact_float32, keep_freed_memory, release_freed_memory
 from .epochs import Told, initial_network, run_epochs
 from .experiment import CALTECH, Experiment, SettingError, check_choice, check_experiment
 from .feeds import DROPOUT, seed_of
@@ -125,7 +125,7 @@ def _train(
             "precision": precision,
             "commit": _commit(),
         }
-        with exact_cudnn():
+        with exact_float32():
             sitting = Sitting(resume, {"runs": [asdict(run) for run in experiments]} | provenance)
             data = load(experiments[0].dataset)
             with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

@@ -294,6 +294,39 @@ def test_cudnn_is_on_and_deterministic_while_a_network_trains():
     assert seen == [(True, True, False, False)]
 
 
+@pytest.mark.parametrize(
+    ("settings", "name", "value"),
+    [
+        (torch.backends.mkldnn.matmul, "fp32_precision", "bf16"),
+        (torch.backends.mkldnn.conv, "fp32_precision", "bf16"),
+        (torch.backends.cuda.matmul, "fp32_precision", "tf32"),
+        (torch.backends.cudnn.conv, "fp32_precision", "ieee"),  # PyTorch then refuses to read cudnn.allow_tf32
+        (torch.backends.cudnn, "allow_tf32", False),
+        (torch.backends.cuda.matmul, "allow_tf32", True),
+    ],
+)
+def test_float32_is_whole_whatever_precision_the_process_has_asked_for(settings, name, value):
+    backends = torch.backends
+    parts = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
+    seen = []
+
+    def look(*_) -> None:
+        seen.append([part.fp32_precision for part in parts])
+
+    run = tiny("as_reported", "ConvNet", epochs=1, train_images=64)
+    expected = train(run, "cpu")
+    usual = getattr(settings, name)
+    setattr(settings, name, value)
+    try:
+        asked = [part.fp32_precision for part in parts]
+        rows = train(run, "cpu", look)
+        assert seen == [["ieee"] * len(parts)]
+        assert getattr(settings, name) == value and [part.fp32_precision for part in parts] == asked
+        assert rows["train_loss"].tolist() == expected["train_loss"].tolist()
+    finally:
+        setattr(settings, name, usual)
+
+
 def test_initial_weights_leave_every_generator_alone(monkeypatch):
     seeded = []
     monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
