@@ -134,12 +134,27 @@ class SparseMaxPool2d(nn.Module):
 
 def keep_observed(features: Tensor, observed: Tensor) -> Tensor:
     """``features`` where ``observed`` (bool, broadcast), 0 elsewhere, for the gradient too; NaN and inf do not pass."""
-    if features.device.type != "cpu" or torch.compiler.is_compiling():
+    if _takes_pytorchs_own(features):
         return torch.where(observed, features, 0)
     if observed.all():  # as is common behind a first layer; to find out costs nothing beside a copy of the features
         return features
     # -1 is all ones in two's complement.
     return _BitMask.apply(features, -observed.to(INTEGER[features.element_size()]))
+
+
+def _takes_pytorchs_own(features: Tensor) -> bool:
+    """Whether PyTorch's own operations are to do what functions of this file do faster on the CPU: on other devices, in
+    the compiler, and where they are transformed."""
+    return features.device.type != "cpu" or torch.compiler.is_compiling() or _is_transformed(features)
+
+
+def _is_transformed(features: Tensor) -> bool:
+    """Whether torch.func, vmap or forward-mode differentiation are at work, which don't see into functions of ours."""
+    return (
+        torch._C._are_functorch_transforms_active()
+        or torch._C._functorch.is_legacy_batchedtensor(features)  # autograd.grad(is_grads_batched=True)
+        or torch.autograd.forward_ad._current_level >= 0
+    )
 
 
 INTEGER = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
@@ -156,7 +171,10 @@ class _BitMask(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        return _BitMask.apply(gradient, *ctx.saved_tensors), None
+        (ones,) = ctx.saved_tensors
+        if _takes_pytorchs_own(gradient):
+            return torch.where(ones.bool(), gradient, 0), None
+        return _BitMask.apply(gradient, ones), None
 
 
 @torch.no_grad()
@@ -184,7 +202,7 @@ def _convolve(features: Tensor, weight: Tensor, stride, padding, dilation) -> Te
     """conv2d without bias. For 1 x 1 windows in channels_last on the CPU it is the matrix product that it amounts to,
     which takes a third of the time there when channels are few."""
     one_by_one = weight.shape[2:] == (1, 1) and _pair(stride) == (1, 1) and padding in (0, (0, 0), "same", "valid")
-    if one_by_one and features.device.type == "cpu" and features.is_contiguous(memory_format=torch.channels_last):
+    if one_by_one and features.device.type == "cpu" and _is_channels_last(features):
         pixels = features.permute(0, 2, 3, 1)
         if len(weight) == 1:  # by a vector, whose gradient is cheaper
             return torch.matmul(pixels, weight.flatten()).unsqueeze(1)
@@ -194,7 +212,7 @@ def _convolve(features: Tensor, weight: Tensor, stride, padding, dilation) -> Te
 
 def _normalise(sums: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
     """``sums * scale + bias``, a bias a channel; ``sums`` is not to be used any more."""
-    if sums.device.type != "cpu" or torch.compiler.is_compiling():
+    if _takes_pytorchs_own(sums):
         return torch.addcmul(bias.view(-1, 1, 1), sums, scale)
     return _NormaliseInPlace.apply(sums, scale, bias)
 
@@ -226,7 +244,14 @@ def _is_slow_to_broadcast(features: Tensor) -> bool:
     """In 16 bits PyTorch's arithmetic on the CPU is vectorised only where its operands lie alike along the innermost
     axis: with one scale for all channels of a pixel, which are that axis in channels_last, it takes ten times as long
     as with a copy for each."""
-    return features.element_size() == 2 and features.is_contiguous(memory_format=torch.channels_last)
+    return features.element_size() == 2 and _is_channels_last(features)
+
+
+def _is_channels_last(features: Tensor) -> bool:
+    """False where they are transformed, where it can't be asked."""
+    if not torch.compiler.is_compiling() and _is_transformed(features):
+        return False
+    return features.is_contiguous(memory_format=torch.channels_last)
 
 
 def _rows(features: Tensor) -> Tensor:

@@ -150,13 +150,41 @@ def small(dtype=torch.float32, batch=2, channels=2):
     return features, mask
 
 
-@pytest.mark.parametrize("check", [torch.autograd.gradcheck, torch.autograd.gradgradcheck])
+@pytest.mark.parametrize(
+    ("check", "ways"),
+    [
+        (torch.autograd.gradcheck, {"check_forward_ad": True, "check_batched_grad": True}),
+        (torch.autograd.gradgradcheck, {"check_fwd_over_rev": True, "check_batched_grad": True}),
+    ],
+)
 @pytest.mark.parametrize("geometry", [(1, "same", 1), ((2, 1), (0, 1), (1, 2))])
-def test_first_and_second_derivatives_are_right(check, geometry):
+def test_first_and_second_derivatives_are_right_forwards_backwards_and_in_batches(check, ways, geometry):
     features, mask = (tensor[:, :, :4, 2:6] for tensor in small(torch.float64, batch=1))
     weight, bias = torch.randn(1, 2, 3, 2, dtype=torch.float64), torch.randn(1, dtype=torch.float64)
     inputs = [tensor.clone().requires_grad_() for tensor in (features, weight, bias)]
-    assert check(lambda x, w, b: sparse_conv2d(x, mask, w, b, *geometry)[0], inputs)
+    assert check(lambda x, w, b: sparse_conv2d(x, mask, w, b, *geometry)[0], inputs, **ways)
+
+
+@pytest.mark.parametrize("observed", [0.5, 1.0])
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-7), (torch.bfloat16, 2e-2)])
+def test_torch_func_gives_each_images_gradient(dtype, tolerance, kernel, observed):
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(3, 2, 5, 4, generator=generator, dtype=dtype).to(memory_format=torch.channels_last)
+    mask = random_mask(generator, (3, 1, 5, 4), observed, torch.bool)
+    layer = SparseConv2d(2, 3, kernel, padding="same").to(dtype)
+
+    def loss(parameters, image, mask):
+        out, _ = torch.func.functional_call(layer, parameters, (image[None], mask[None]))
+        return out.square().mean()
+
+    weights = {name: parameter.detach() for name, parameter in layer.named_parameters()}
+    of_images = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))(weights, features, mask)
+    for i in range(len(features)):
+        out, _ = layer(features[i : i + 1], mask[i : i + 1])
+        expected = torch.autograd.grad(out.square().mean(), list(layer.parameters()))
+        found = [of_images[name][i] for name, _ in layer.named_parameters()]
+        torch.testing.assert_close(found, list(expected), rtol=tolerance, atol=tolerance)
 
 
 def gradients(layer, features, mask):
