@@ -28,6 +28,7 @@ __all__ = [
     "largest_whole_grid",
     "late_drops",
     "matrix_table",
+    "levels_compared",
     "mismatch",
     "mismatch_differences",
     "precision_pairs",
@@ -209,11 +210,24 @@ def beyond_table(measured: pd.DataFrame) -> pd.DataFrame:
     return table.assign(train_sparsity=table["train_sparsity"].where(table["trained_at"] == "own sparsity"))
 
 
+def levels_compared(measured: pd.DataFrame) -> list[float]:
+    """The levels of training between which :func:`mismatch` compares: those of two seeds or more, so that one of a
+    single seed takes none from them; all, where fewer than two levels have so many.
+
+    Args:
+        measured: :func:`transfers`.
+    """
+    here = measured[measured["trained_at"] == "own sparsity"]
+    seeds = here.groupby("train_sparsity")["seed"].nunique()
+    several = seeds[seeds > 1]
+    return list(several.index if len(several) > 1 else seeds.index)
+
+
 def mismatch(measured: pd.DataFrame) -> pd.DataFrame:
     """What it costs to be trained at another sparsity than that of the test: 0 for an invariant network.
 
-    For every pair of levels, the accuracy of the network trained at the test's own level less that of the network
-    trained at the other, both of one seed; the mean over all pairs, in points.
+    For every pair of :func:`levels_compared`, the accuracy of the network trained at the test's own level less that of
+    the network trained at the other, both of one seed; the mean over all pairs, in points.
 
     Args:
         measured: :func:`transfers`.
@@ -223,12 +237,12 @@ def mismatch(measured: pd.DataFrame) -> pd.DataFrame:
         was trained with fewer pixels missing than in the test (``from_denser``) and with more (``from_sparser``).
     """
     here = measured[(measured["trained_at"] == "own sparsity") & (measured["test_mask"] == "random")]
-    levels = here["train_sparsity"].nunique()
+    levels = levels_compared(measured)
     lines = {}
     for run, part in here.groupby(["model", "seed"], sort=False):
         accuracy = part.pivot(index="train_sparsity", columns="test_sparsity", values="accuracy")
-        accuracy = accuracy.reindex(columns=accuracy.index)
-        if len(accuracy) < levels or len(accuracy) < 2 or accuracy.isna().any(axis=None):
+        accuracy = accuracy.reindex(index=levels, columns=levels)
+        if len(levels) < 2 or accuracy.isna().any(axis=None):
             continue
         cost = np.diag(accuracy) - accuracy.to_numpy()
         denser = np.triu(np.ones_like(cost, dtype=bool), 1)

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pandas as pd
 from scipy import stats
 
-from .analysis import late_drops, mismatch, transfers, variance_explained
-from .experiment import grid
+from .analysis import late_drops, levels_compared, mismatch, transfers, variance_explained
+from .experiment import grid, levels_of
 from .results import of_experiments
 from .studies import ablations, hyperparameters, late_drop, matrix, rescaled_starts
 from .tables import ci95, has_collapsed, paired_difference, selected, span, with_interval, with_rescaled
@@ -105,13 +105,14 @@ def _claim_3(read: Callable) -> Judgement:
 
 
 def _claim_4(read: Callable) -> Judgement:
-    runs = selected(read(grid("caltech101", "controlled"))).query("sparsity > 0")
-    parts, falls = {}, {}
-    for model in ("SparseConvNet", "ConvNet"):
-        part = parts[model] = runs[runs["model"] == model]
-        if _seeds(part) < 2 or part["sparsity"].nunique() < 3:
-            return _untested(f"Caltech-101's {model}", "controlled")
-        falls[model] = _change(part, part["sparsity"].max(), part["sparsity"].min())
+    rows = read(grid("caltech101", "controlled"))
+    levels = paired_difference(rows, "SparseConvNet", "ConvNet").query("sparsity > 0 and n_seeds > 1")["sparsity"]
+    if len(levels) < 3:
+        return _untested("three levels of Caltech-101's SparseConvNet and ConvNet", "controlled")
+    runs = selected(rows)
+    runs = runs[runs["sparsity"].isin(levels)]
+    parts = {model: runs[runs["model"] == model] for model in ("SparseConvNet", "ConvNet")}
+    falls = {model: _change(part, part["sparsity"].max(), part["sparsity"].min()) for model, part in parts.items()}
     steps = parts["ConvNet"].groupby("sparsity")["test_accuracy"].mean().diff().dropna()
     apart = (falls["ConvNet"] - falls["SparseConvNet"]).dropna()
     every, steadier = (steps < 0).all(), apart.mean() > ci95(apart)
@@ -241,14 +242,16 @@ def _claim_9(read: Callable) -> Judgement:
 def _claim_10(read: Callable) -> Judgement:
     evidence, states = [], []
     for dataset in ("mnist", "caltech101"):
-        costs = mismatch(transfers(read(matrix(dataset))))["mismatch"].unstack("model")
+        measured = transfers(read(matrix(dataset)))
+        costs = mismatch(measured)["mismatch"].unstack("model")
         if len(costs) < 2 or not {"SparseConvNet", "ConvNet"} <= set(costs):
             continue
         apart = (costs["ConvNet"] - costs["SparseConvNet"]).dropna()
         own = costs["SparseConvNet"]
         states.append((own.mean() + ci95(own) < 1, apart.mean() > ci95(apart)))
         numbers = ", ".join(f"{model} {_with_interval(costs[model].dropna())}" for model in costs)
-        evidence.append(f"{dataset}: trained at another level than tested costs {numbers} points on average")
+        levels = f"{len(levels_compared(measured))} of {len(levels_of(dataset))} levels"
+        evidence.append(f"{dataset}, {levels}: trained at another level than tested costs {numbers} points on average")
     if not states:
         return _untested("train x test matrices", "controlled")
     flat, flatter = (all(state[i] for state in states) for i in range(2))

@@ -11,6 +11,7 @@ from sparsecnn.analysis import (
     initial_variances,
     largest_whole_grid,
     late_drops,
+    levels_compared,
     matrix_table,
     mismatch,
     mismatch_differences,
@@ -214,6 +215,18 @@ def test_mismatch_is_what_training_at_another_level_costs():
     assert found.index.tolist() == [("SparseConvNet", 0), ("ConvNet", 0)]
     assert found["from_denser"].tolist() == [20, 30] and found["from_sparser"].tolist() == [8, 18]
     assert found["mismatch"].tolist() == [14, 24]
+
+
+def test_mismatch_leaves_levels_with_one_seed_out_where_others_have_several():
+    rows = []
+    for number, (seed, level) in enumerate([(0, 0.1), (0, 0.3), (0, 0.5), (1, 0.1), (1, 0.5)]):
+        run = experiment("mnist", "controlled", "ConvNet", level, seed, epochs=2, tested_at="every sparsity")
+        rows.append(rows_tested(run, {other: 90.0 - 20 * (other != level) for other in (0.1, 0.3, 0.5)}, number))
+    measured = transfers(pd.concat(rows))
+    assert levels_compared(measured) == [0.1, 0.5]
+    assert mismatch(measured)["mismatch"].to_dict() == {("ConvNet", 0): 20.0, ("ConvNet", 1): 20.0}
+    first = measured[measured["seed"] == 0]
+    assert levels_compared(first) == [0.1, 0.3, 0.5] and len(mismatch(first)) == 1
 
 
 def test_differences_of_mismatches_are_paired_by_seed():

@@ -126,3 +126,14 @@ def test_a_fall_in_one_run_is_claim_8_in_part(where):
         return 12.0 * (here and run.protocol == where.split(",")[0])
 
     assert judged(world(as_the_report_has_it, elsewhere=lambda run, level: 50.0, falls=falls))[8] == IN_PART
+
+
+def test_levels_with_one_seed_take_no_verdict_from_those_with_more():
+    rows = world(as_the_report_has_it, elsewhere=lambda run, level: 50.0)
+    few = rows[(rows["seed"] == 0) | rows["sparsity"].isin([0.05, 0.3, 0.7]) | (rows["dataset"] == "mnist")]
+    # A level with one seed, and no fall.
+    few.loc[(few["sparsity"] == 0.2) & (few["model"] == "ConvNet"), "test_accuracy"] = 60.0
+    assert judged(few)[4] == HOLDS
+    evidence = judge(lambda experiments: of_experiments(experiments, few))["evidence"]
+    assert "ConvNet's mean falls at 2 of 2 steps" in evidence[3]
+    assert "caltech101, 3 of 9 levels: " in evidence[9] and "mnist, 12 of 12 levels: " in evidence[9]
