@@ -27,8 +27,8 @@ __all__ = [
     "initial_variances",
     "largest_whole_grid",
     "late_drops",
-    "matrix_table",
     "levels_compared",
+    "matrix_table",
     "mismatch",
     "mismatch_differences",
     "precision_pairs",
@@ -189,9 +189,7 @@ def matrix_table(experiments: list[Experiment], measured: pd.DataFrame) -> pd.Da
     levels = levels_of(own[0].dataset)
     lines = pd.DataFrame([(*line, level) for line in trained for level in levels], columns=key)
     here = measured[(measured["trained_at"] == "own sparsity") & (measured["test_mask"] == "random")]
-    found = over_seeds(here.groupby(key)["accuracy"])
-    table = lines.merge(found, how="left", on=key)
-    return table.assign(n_seeds=table["n_seeds"].fillna(0).astype(int))
+    return over_seeds(here.groupby(key)["accuracy"], lines)
 
 
 def beyond_table(measured: pd.DataFrame) -> pd.DataFrame:

@@ -119,10 +119,18 @@ def ci95(values: pd.Series) -> float:
     return float(stats.sem(values) * stats.t.ppf(0.975, len(values) - 1))
 
 
-def over_seeds(accuracies: SeriesGroupBy) -> pd.DataFrame:
-    """n_seeds, accuracy_mean and accuracy_ci95 (half width) of each group of runs, beside the columns that it is by."""
+def over_seeds(accuracies: SeriesGroupBy, lines: pd.DataFrame | None = None) -> pd.DataFrame:
+    """n_seeds, accuracy_mean and accuracy_ci95 (half width) of each group of runs, beside the columns that it is by.
+
+    Args:
+        lines: those columns of the groups that the table is to have, run or not; None = of those that have been run.
+    """
     table = accuracies.agg(n_seeds="count", accuracy_mean="mean", accuracy_ci95=ci95).reset_index()
-    return table.round({"accuracy_mean": 4, "accuracy_ci95": 4})
+    table = table.round({"accuracy_mean": 4, "accuracy_ci95": 4})
+    if lines is None:
+        return table
+    table = lines.merge(table, how="left")
+    return table.assign(n_seeds=table["n_seeds"].fillna(0).astype(int))
 
 
 def accuracy_table(
@@ -146,12 +154,9 @@ def accuracy_table(
     """
     key = list(key)
     lines = pd.DataFrame([asdict(run) for run in experiments], columns=key).drop_duplicates()
-    accuracies = selected(rows, rule).groupby(key)["test_accuracy"]
-    measured = over_seeds(accuracies)
-    table = lines.merge(measured, how="left", on=key)
+    table = over_seeds(selected(rows, rule).groupby(key)["test_accuracy"], lines)
     known = [name for name in key if name in reference]
-    table = table.merge(reference.rename(columns={"accuracy": "published"}), how="left", on=known)
-    return table.assign(n_seeds=table["n_seeds"].fillna(0).astype(int))
+    return table.merge(reference.rename(columns={"accuracy": "published"}), how="left", on=known)
 
 
 def wide(table: pd.DataFrame, protocol: str) -> pd.DataFrame:
