@@ -188,8 +188,12 @@ def matrix_table(experiments: list[Experiment], measured: pd.DataFrame) -> pd.Da
     trained = dict.fromkeys((run.model, run.sparsity) for run in own)
     levels = levels_of(own[0].dataset)
     lines = pd.DataFrame([(*line, level) for line in trained for level in levels], columns=key)
-    here = measured[(measured["trained_at"] == "own sparsity") & (measured["test_mask"] == "random")]
-    return over_seeds(here.groupby(key)["accuracy"], lines)
+    return over_seeds(measured[_in_matrix(measured)].groupby(key)["accuracy"], lines)
+
+
+def _in_matrix(measured: pd.DataFrame) -> pd.Series:
+    """Which of the tests are of the matrix proper: of networks trained on one sparsity, under random masks."""
+    return (measured["trained_at"] == "own sparsity") & (measured["test_mask"] == "random")
 
 
 def beyond_table(measured: pd.DataFrame) -> pd.DataFrame:
@@ -203,8 +207,7 @@ def beyond_table(measured: pd.DataFrame) -> pd.DataFrame:
         n_seeds, accuracy_mean, accuracy_ci95 (half width); lines for what has been run.
     """
     key = ["model", "trained_at", "train_sparsity", "test_mask", "test_sparsity"]
-    here = measured[(measured["trained_at"] == "every sparsity") | (measured["test_mask"] != "random")]
-    table = over_seeds(here.groupby(key)["accuracy"])
+    table = over_seeds(measured[~_in_matrix(measured)].groupby(key)["accuracy"])
     return table.assign(train_sparsity=table["train_sparsity"].where(table["trained_at"] == "own sparsity"))
 
 
@@ -215,8 +218,7 @@ def levels_compared(measured: pd.DataFrame) -> list[float]:
     Args:
         measured: :func:`transfers`.
     """
-    here = measured[measured["trained_at"] == "own sparsity"]
-    seeds = here.groupby("train_sparsity")["seed"].nunique()
+    seeds = measured[_in_matrix(measured)].groupby("train_sparsity")["seed"].nunique()
     several = seeds[seeds > 1]
     return list(several.index if len(several) > 1 else seeds.index)
 
@@ -234,10 +236,9 @@ def mismatch(measured: pd.DataFrame) -> pd.DataFrame:
         Index model, seed (of which every pair was measured), columns mismatch, and of its pairs those whose network
         was trained with fewer pixels missing than in the test (``from_denser``) and with more (``from_sparser``).
     """
-    here = measured[(measured["trained_at"] == "own sparsity") & (measured["test_mask"] == "random")]
     levels = levels_compared(measured)
     lines = {}
-    for run, part in here.groupby(["model", "seed"], sort=False):
+    for run, part in measured[_in_matrix(measured)].groupby(["model", "seed"], sort=False):
         accuracy = part.pivot(index="train_sparsity", columns="test_sparsity", values="accuracy")
         accuracy = accuracy.reindex(index=levels, columns=levels)
         if len(levels) < 2 or accuracy.isna().any(axis=None):
