@@ -15,6 +15,7 @@ from .results import output_root, replacing, reported_row
 
 __all__ = [
     "accuracy_table",
+    "balanced",
     "by_class",
     "by_selection",
     "ci95",
@@ -109,7 +110,27 @@ def by_class(runs: pd.DataFrame) -> pd.DataFrame:
         parts.append(counted.explode(["class", "images", "correct"]).query("images > 0"))
     columns = ["protocol", "model", "sparsity", "seed", "class", "images", "correct"]
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
-    return table[columns].astype({"images": int, "correct": int})
+    return table[columns].astype({"sparsity": float, "seed": int, "images": int, "correct": int})
+
+
+def balanced(runs: pd.DataFrame) -> pd.DataFrame:
+    """The same runs by balanced accuracy: the mean over classes of the share that is classified correctly, to which a
+    class of few images adds as much as one of many.
+
+    Args:
+        runs: a row a run, as :func:`selected` gives them, of different protocol, model, sparsity or seed.
+
+    Returns:
+        ``runs`` with that for ``test_accuracy``, in percent, and with classes_known: of how many classes a test image
+        was classified correctly.
+    """
+    key = ["protocol", "model", "sparsity", "seed"]
+    counts = by_class(runs)
+    counts = counts.assign(
+        test_accuracy=100 * counts["correct"] / counts["images"], classes_known=counts["correct"] > 0
+    )
+    each = counts.groupby(key).agg({"test_accuracy": "mean", "classes_known": "sum"}).reset_index()
+    return runs.drop(columns="test_accuracy").merge(each, on=key, validate="one_to_one")
 
 
 def ci95(values: pd.Series) -> float:

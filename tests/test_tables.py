@@ -4,6 +4,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from sparsecnn import results, tables
 from sparsecnn.analysis import beyond_table, matrix_table, transfers
@@ -120,6 +121,20 @@ def test_each_class_has_its_test_images_and_hits(model, classes):
     airplanes = counted.set_index("class").loc["airplanes"]
     assert airplanes["images"] == int((data.labels[test] == data.classes.index("airplanes")).sum())
     assert (counted["correct"] == (counted["images"] + 1) // 2).all()
+
+
+def test_balanced_accuracy_counts_every_class_alike():
+    run = experiment("caltech101", "as_run", "SparseConvNet", 0.3, epochs=1)
+    data = load("caltech101", pixels=False)
+    images = data.labels[split(data, run.validation, run.split)[2]].bincount(minlength=101)
+    hits, known = torch.zeros_like(images), [data.classes.index(name) for name in ("airplanes", "inline_skate")]
+    hits[known] = images[known]
+    accuracy = 100 * float(hits.sum() / images.sum())
+    rows = rows_of(run, [accuracy]).assign(test_correct=" ".join(map(str, hits.tolist())), run=0)
+    runs = tables.balanced(tables.selected(rows))
+    assert runs["test_accuracy"].tolist() == pytest.approx([100 * 2 / 99])  # 9.6% of the images, nearly all airplanes
+    assert runs["classes_known"].tolist() == [2]
+    assert tables.balanced(runs.iloc[:0]).empty
 
 
 def test_the_rule_for_a_collapse_is_the_data_sets():
