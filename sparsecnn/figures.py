@@ -109,7 +109,7 @@ def difference_against_sparsity(differences: dict[str, pd.DataFrame], baseline: 
 def learning_curves(rows: pd.DataFrame, title: str, sparsities: tuple[float, ...]) -> Figure:
     """Test accuracy (solid) and training accuracy (dashed) after each epoch; a row a protocol, a column a sparsity.
 
-    ``rows`` are those of the store; every run is a thin line of its network's colour.
+    ``rows`` are those of the store; every run is a thin line of its network's colour. A panel without a run says so.
     """
     protocols = list(dict.fromkeys(rows["protocol"]))
     figure, panels = plt.subplots(
@@ -120,6 +120,8 @@ def learning_curves(rows: pd.DataFrame, title: str, sparsities: tuple[float, ...
         for sparsity, panel in zip(sparsities, line, strict=True):
             here = rows[(rows["protocol"] == protocol) & np.isclose(rows["sparsity"], sparsity)]
             _draw_curves(panel, here)
+            if here.empty:  # not of the protocol, or not recorded
+                panel.text(0.5, 0.5, "no runs", transform=panel.transAxes, ha="center", va="center", color="0.4")
             panel.set_title(f"{protocol}, {sparsity:.0%} missing")
     for panel in panels[-1]:
         panel.set_xlabel("epoch")

@@ -10,7 +10,7 @@ import pytest
 
 from sparsecnn import showing
 from sparsecnn.datasets import REPOSITORY
-from sparsecnn.figures import spread_of_runs
+from sparsecnn.figures import learning_curves, spread_of_runs
 from sparsecnn.showing import Table, show_figure, show_slider, show_table
 
 
@@ -138,6 +138,16 @@ def test_spread_of_runs_has_a_marker_a_run_and_a_star_a_new_one():
     figure = spread_of_runs(runs, runs[-1:], "spread")
     lines = {line.get_marker(): list(line.get_xdata()) for line in figure.axes[0].lines if len(line.get_xdata())}
     assert lines == {"s": [1, 2, 3], "o": [4, 5], "*": [5]}
+    plt.close(figure)
+
+
+def test_learning_curves_say_where_a_protocol_has_no_run():
+    runs = pd.DataFrame({
+        "protocol": ["as_run", "controlled"], "sparsity": [0.3, 0.0], "model": "ConvNet", "seed": 0,
+        "epoch": 1, "train_accuracy": 40.0, "test_accuracy": 50.0,
+    })  # fmt: skip
+    figure = learning_curves(runs, "curves", (0.0, 0.3))
+    assert [[text.get_text() for text in panel.texts] for panel in figure.axes] == [["no runs"], [], [], ["no runs"]]
     plt.close(figure)
 
 
