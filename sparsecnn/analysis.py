@@ -212,15 +212,15 @@ def beyond_table(measured: pd.DataFrame) -> pd.DataFrame:
 
 
 def levels_compared(measured: pd.DataFrame) -> list[float]:
-    """The levels of training between which :func:`mismatch` compares: those of two seeds or more, so that one of a
-    single seed takes none from them; all, where fewer than two levels have so many.
+    """The levels of training between which :func:`mismatch` compares: those with the most seeds, so that one with fewer
+    takes none from them; where that is a single level, those with the next most join it.
 
     Args:
         measured: :func:`transfers`.
     """
     seeds = measured[_in_matrix(measured)].groupby("train_sparsity")["seed"].nunique()
-    several = seeds[seeds > 1]
-    return list(several.index if len(several) > 1 else seeds.index)
+    enough = seeds.nlargest(2).min()
+    return list(seeds.index[seeds >= enough])
 
 
 def mismatch(measured: pd.DataFrame) -> pd.DataFrame:

@@ -217,16 +217,21 @@ def test_mismatch_is_what_training_at_another_level_costs():
     assert found["mismatch"].tolist() == [14, 24]
 
 
-def test_mismatch_leaves_levels_with_one_seed_out_where_others_have_several():
+def test_mismatch_compares_the_levels_with_the_most_seeds():
     rows = []
-    for number, (seed, level) in enumerate([(0, 0.1), (0, 0.3), (0, 0.5), (1, 0.1), (1, 0.5)]):
+    for number, (seed, level) in enumerate(
+        (s, v) for v, n in {0.1: 3, 0.3: 1, 0.5: 3, 0.7: 2}.items() for s in range(n)
+    ):
         run = experiment("mnist", "controlled", "ConvNet", level, seed, epochs=2, tested_at="every sparsity")
-        rows.append(rows_tested(run, {other: 90.0 - 20 * (other != level) for other in (0.1, 0.3, 0.5)}, number))
+        rows.append(rows_tested(run, {other: 90.0 - 20 * (other != level) for other in (0.1, 0.3, 0.5, 0.7)}, number))
     measured = transfers(pd.concat(rows))
     assert levels_compared(measured) == [0.1, 0.5]
-    assert mismatch(measured)["mismatch"].to_dict() == {("ConvNet", 0): 20.0, ("ConvNet", 1): 20.0}
+    assert mismatch(measured)["mismatch"].to_dict() == {("ConvNet", seed): 20.0 for seed in range(3)}
+    # Of a single level with three seeds there is nothing to compare: it joins those with two.
+    fewer = measured[(measured["train_sparsity"] != 0.5) | (measured["seed"] < 2)]
+    assert levels_compared(fewer) == [0.1, 0.5, 0.7] and len(mismatch(fewer)) == 2
     first = measured[measured["seed"] == 0]
-    assert levels_compared(first) == [0.1, 0.3, 0.5] and len(mismatch(first)) == 1
+    assert levels_compared(first) == [0.1, 0.3, 0.5, 0.7] and len(mismatch(first)) == 1
 
 
 def test_differences_of_mismatches_are_paired_by_seed():
