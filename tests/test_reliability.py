@@ -32,9 +32,12 @@ from sparsecnn.sweep import missing, sweep
 from sparsecnn.training import TrainingError, train
 
 VOLATILE = ["seconds", "commit"]
-# Processes forked from one that has everything imported start in milliseconds.
+# Processes forked from one that has everything imported, what this file imports as well, start in milliseconds.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["sparsecnn.sweep", "sklearn.datasets", "sklearn.model_selection", "torch._dynamo"])
+CONTEXT.set_forkserver_preload([
+    "sparsecnn.sweep", "sklearn.datasets", "sklearn.model_selection", "torch._dynamo", "pytest", "distributed",
+    "jupyter_client.manager",
+])  # fmt: skip
 
 brief = functools.partial(experiment, "digits", "controlled", "ConvNet", 0.5, epochs=1, train_images=8)
 lengthy = functools.partial(brief, epochs=40, train_images=0)
@@ -132,8 +135,8 @@ def test_fifty_kills_lose_and_double_nothing(output, store, monkeypatch):
         # Reading refuses half rows, half runs and doubled ones.
         now = set(results.read("digits", "controlled")["seed"])
         assert stored <= now
-        if stored == now:
-            pace *= 1.2  # as long as it has got, beside whatever else the machine does
+        # As long as it has got, beside whatever else the machine does, and not longer than to store two or so.
+        pace *= 1.2 if stored == now else 0.8 if len(now - stored) > 2 else 1
         stored = now
     assert len(stored) >= 20
     runs = runs[: len(stored) + 3]
