@@ -56,6 +56,8 @@ STUDY_PROTOCOL = {"mnist": "as_reported", "caltech101": "controlled"}
 # mask on hardly differ, and one at which they do.
 BRIDGE_SPARSITIES = {"mnist": (0.1, 0.9), "caltech101": (0.3, 0.7)}
 
+ABLATION_SPARSITY = 0.3
+
 WEIGHT_DECAYS = (("Adam", 0.0), ("Adam", 1e-3), ("Adam", 0.3), ("AdamW", 1e-3), ("AdamW", 0.3))
 TRAINING_IMAGES = {"caltech101": 5552, "shapes": 256}  # of the stratified split
 PUBLISHED_TRAINING_IMAGES = 5510  # of the published notebooks' split, with two classes left out
@@ -231,7 +233,7 @@ def ablations(
         "no dropout": "caltech_no_dropout",
         "no dropout, 2,048 wide": "caltech_no_dropout_wide",
     }
-    level = BRIDGE_SPARSITIES["caltech101"][0] if sparsity is None else sparsity
+    level = ABLATION_SPARSITY if sparsity is None else sparsity
     return {
         way: [
             experiment(dataset, "controlled", model, level, seed, architecture=architecture, **changes)
