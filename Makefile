@@ -37,7 +37,7 @@ QUICK_STUDY := -p dataset digits -p sparsity 0.9 -p seeds 1 -p epochs 5 \
   -y {'learning_rates':[0.005,0.001],'batch_sizes':[64,256]}
 QUICK_DISCUSSION := -p dataset digits -p sparsity 0.5 -p seeds 1 -p epochs 5
 # MNIST's stand-in has fewer images, and so needs more epochs to learn anything.
-EPOCHS := from sparsecnn.datasets import available; print(1 if available("mnist") == "mnist" else 15)
+EPOCHS := from sparsecnn.data.datasets import available; print(1 if available("mnist") == "mnist" else 15)
 report: setup
 	mkdir -p build/report/notebooks
 	epochs=$$($(BIN)/python -c '$(EPOCHS)' | tail -n 1); \
@@ -60,6 +60,7 @@ html: setup
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/pytest --nbval --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 full: setup
@@ -68,10 +69,10 @@ full: setup
 
 notebooks: setup
 	$(BIN)/jupyter nbconvert --to notebook --inplace --execute --ExecutePreprocessor.record_timing=False $(NOTEBOOKS)
-	$(BIN)/python -m sparsecnn.tables
+	$(BIN)/python -m sparsecnn.report.readme
 
 bench: setup
 	$(BIN)/python benchmarks/layer.py
 	$(BIN)/python benchmarks/training.py
-	$(BIN)/python benchmarks/stacks.py
+	$(BIN)/python benchmarks/ensembles.py
 	$(BIN)/python benchmarks/profile_step.py

@@ -21,8 +21,8 @@ from tqdm import trange
 from training import name_of
 
 from sparsecnn import SparseConv2d
-from sparsecnn.devices import available_devices, computes_in_bf16
-from sparsecnn.results import output_root, replacing
+from sparsecnn.files import output_root, replacing
+from sparsecnn.training.devices import available_devices, computes_in_bf16
 
 PROCESSES = 3
 SECONDS = 2  # in each at least three rounds, and on for so long

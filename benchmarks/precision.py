@@ -6,9 +6,10 @@ side. Stopped, it goes on with the runs that are not in that file; it takes as l
 
 import pandas as pd
 
-from sparsecnn.results import of_experiments, replacing, retrained, retrained_path
+from sparsecnn.files import replacing
 from sparsecnn.studies import matrix
-from sparsecnn.training import train
+from sparsecnn.sweeps.store import of_experiments, retrained, retrained_path
+from sparsecnn.training.train import train
 
 
 def main() -> None:

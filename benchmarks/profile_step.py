@@ -17,13 +17,13 @@ from torch.profiler import profile
 from torch.utils.flop_counter import FlopCounterMode
 from training import name_of
 
-from sparsecnn.datasets import load
-from sparsecnn.devices import available_devices, exact_float32, keep_freed_memory
-from sparsecnn.epochs import networks_of
+from sparsecnn.data.datasets import load
 from sparsecnn.experiment import Experiment, experiment
-from sparsecnn.feeds import Feeds
-from sparsecnn.results import output_root, replacing
-from sparsecnn.training import precision_of
+from sparsecnn.files import output_root, replacing
+from sparsecnn.training.batches import EnsembleBatches
+from sparsecnn.training.devices import available_devices, exact_float32, keep_freed_memory
+from sparsecnn.training.loop import networks_of
+from sparsecnn.training.train import precision_of
 
 RUNS = {
     "MNIST": experiment("mnist", "as_reported", "SparseConvNet", 0.5),
@@ -63,12 +63,12 @@ def measure(title: str, run: Experiment, device: str) -> pd.DataFrame:
     autocast = torch.autocast(device, torch.bfloat16, enabled=precision == torch.bfloat16)
     network, compute = networks_of([run], torch.device(device))
     optimiser = torch.optim.Adam(network.parameters(), fused=True)
-    feeds = Feeds(load(run.dataset), [run], torch.device(device))
+    source = EnsembleBatches(load(run.dataset), [run], torch.device(device))
     chosen = torch.arange(run.batch_size, device=device).unsqueeze(0) % 256
     generators = [torch.Generator()]
 
     def read() -> tuple[Tensor, Tensor, Tensor]:
-        return feeds.masked(chosen, feeds.draw("training", generators, chosen))
+        return source.masked(chosen, source.draw("training", generators, chosen))
 
     image, mask, label = read()
 

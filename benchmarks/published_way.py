@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from sparsecnn.datasets import Images
+from sparsecnn.data.images import Images
 
 
 class RowDataset(Dataset):

@@ -22,11 +22,12 @@ import pandas as pd
 import torch
 from published_way import train_steps
 
-from sparsecnn.datasets import Images, load, split
-from sparsecnn.devices import available_devices
+from sparsecnn.data.datasets import load, split
+from sparsecnn.data.images import Images
 from sparsecnn.experiment import Experiment, experiment
-from sparsecnn.results import output_root, replacing
-from sparsecnn.training import precision_of, train, train_stack
+from sparsecnn.files import output_root, replacing
+from sparsecnn.training.devices import available_devices
+from sparsecnn.training.train import precision_of, train, train_ensemble
 
 
 class Case(NamedTuple):
@@ -86,18 +87,18 @@ def published_way(case: Case) -> float:
     return seconds(lambda: list(itertools.islice(steps, case.steps))) / case.steps * case.epoch
 
 
-def ours(case: Case, stack: int = 1) -> float:
-    """Seconds an epoch, of so many runs in one stack: of two trainings that differ in their number of steps alone, so
-    set-up and testing cancel out."""
+def ours(case: Case, ensemble: int = 1) -> float:
+    """Seconds an epoch, of so many runs in one ensemble: of two trainings that differ in their number of steps alone,
+    so set-up and testing cancel out."""
 
     def train_for(steps: int) -> None:
         images = steps * case.run.batch_size
-        runs = [replace(case.run, epochs=1, train_images=images, seed=seed) for seed in range(stack)]
-        with patch("sparsecnn.training.load", return_value=images_for(case)):
-            if stack == 1:
+        runs = [replace(case.run, epochs=1, train_images=images, seed=seed) for seed in range(ensemble)]
+        with patch("sparsecnn.training.train.load", return_value=images_for(case)):
+            if ensemble == 1:
                 train(*runs, case.device)
             else:
-                train_stack(runs, case.device)
+                train_ensemble(runs, case.device)
 
     return (
         (seconds(lambda: train_for(2 * case.steps)) - seconds(lambda: train_for(case.steps))) / case.steps * case.epoch

@@ -1,6 +1,6 @@
 """Sparsity Invariant CNNs, applied to classification: the layer, the experiments and their analysis."""
 
-from .datasets import SparseDataset
+from .data.sparse_dataset import SparseDataset
 from .layers import SparseConv2d, SparseMaxPool2d, sparse_conv2d
 from .models import ConvNet, ConvNetMask, SparseConvNet
 

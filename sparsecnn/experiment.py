@@ -3,8 +3,9 @@
 Sources: the report's Tables 1 and 2 and its text, and the notebooks behind it, see results/published/README.md.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, fields
+
+from .checks import SettingError, check_choice, check_fraction, check_range, check_seeds, check_type
 
 __all__ = [
     "CALTECH_SPARSITIES",
@@ -12,20 +13,13 @@ __all__ = [
     "PROTOCOLS",
     "SPARSITIES",
     "Experiment",
-    "SettingError",
+    "check_experiment",
     "experiment",
     "family_of",
     "grid",
     "levels_of",
     "selection",
 ]
-
-
-class SettingError(ValueError):
-    """A setting that is not allowed. Notebooks show its one line instead of a traceback."""
-
-    def _render_traceback_(self) -> list[str]:  # IPython's hook
-        return [f"{type(self).__name__}: {self}"]
 
 
 MODELS = ("SparseConvNet", "ConvNet", "ConvNet + mask")
@@ -36,8 +30,6 @@ SPLITS = ("own", "stratified", "99 classes, stratified", "99 classes, unstratifi
 # The second of each pair stands in where the first can't be had.
 MNIST, CALTECH = ("mnist", "digits"), ("caltech101", "shapes")
 DATASETS = MNIST + CALTECH
-
-LARGEST = 2**53  # up to it a float, and so any table, holds every whole number
 
 # Tables 3 and 4 have all of these but 0.
 SPARSITIES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
@@ -217,42 +209,6 @@ def grid(
             for level in levels if sparsity is None else (float(sparsity),):
                 runs += [experiment(dataset, name, model, level, seed, **changes) for model in models]
     return runs
-
-
-def check_choice(name: str, value, allowed: Iterable[str]) -> None:
-    if not isinstance(value, str) or value not in allowed:
-        raise SettingError(f"{name}={value!r} is not allowed: one of {', '.join(map(repr, allowed))}")
-
-
-def check_type(name: str, value, kind: type) -> None:
-    accepted = (int, float) if kind is float else kind
-    if isinstance(value, bool) is not (kind is bool) or not isinstance(value, accepted):
-        words = {int: "a whole number", float: "a number", str: "a text", bool: "True or False"}
-        raise SettingError(f"{name}={value!r} is not allowed: {words[kind]}")
-
-
-def check_fraction(name: str, value: float, up_to: float | None = None) -> None:
-    """In [0, 1), or in [0, up_to]."""
-    check_type(name, value, float)
-    inside = 0 <= value < 1 if up_to is None else 0 <= value <= up_to
-    if not inside:
-        end = "1)" if up_to is None else f"{up_to}]"
-        raise SettingError(f"{name}={value} is not allowed: a fraction in [0, {end}, 0.3 for 30%")
-
-
-def check_range(
-    name: str, value: float, least: float | None = None, above: float | None = None, most: float = LARGEST
-) -> None:
-    low = value >= least if least is not None else value > above
-    if not (low and value <= most):  # NaN is neither
-        bound = f"at least {least}" if least is not None else f"above {above}"
-        raise SettingError(f"{name}={value} is not allowed: {bound}, at most {most}")
-
-
-def check_seeds(value) -> None:
-    """A number of seeds."""
-    check_type("seeds", value, int)
-    check_range("seeds", value, least=1, most=1000)
 
 
 def check_experiment(value) -> None:

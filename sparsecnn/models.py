@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .experiment import MODELS, check_choice
+from .checks import check_choice
+from .experiment import MODELS
 from .layers import SparseConv2d
 
 __all__ = [

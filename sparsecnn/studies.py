@@ -4,20 +4,8 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from .experiment import (
-    CALTECH,
-    MNIST,
-    MODELS,
-    Experiment,
-    SettingError,
-    check_choice,
-    check_fraction,
-    check_seeds,
-    check_type,
-    experiment,
-    family_of,
-    grid,
-)
+from .checks import SettingError, check_choice, check_fraction, check_seeds, check_type
+from .experiment import CALTECH, MNIST, MODELS, Experiment, experiment, family_of, grid
 
 __all__ = [
     "BATCH_SIZES",

@@ -4,15 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparsecnn.experiment import (
-    MODELS,
-    PROTOCOLS,
-    SPARSITIES,
-    SettingError,
-    experiment,
-    grid,
-    selection,
-)
+from sparsecnn.checks import SettingError
+from sparsecnn.experiment import MODELS, PROTOCOLS, SPARSITIES, experiment, grid, selection
 
 GOOD = experiment("mnist", "controlled", "ConvNet", 0.3)
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sparsecnn import SparseConv2d, SparseMaxPool2d, sparse_conv2d
-from sparsecnn.devices import exact_float32
 from sparsecnn.layers import window_scale
+from sparsecnn.training.devices import exact_float32
 
 GARBAGE = [float("nan"), float("inf"), -float("inf"), 1e30]
 MASK_DTYPES = [torch.bool, torch.uint8, torch.int64, torch.bfloat16, torch.float16, torch.float32, torch.float64]

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from sparsecnn import ConvNet, ConvNetMask, SparseConvNet
-from sparsecnn.experiment import MODELS, SettingError
+from sparsecnn.checks import SettingError
+from sparsecnn.experiment import MODELS
 from sparsecnn.models import LAYERS, MaxPool, build, channels_at_work, count_parameters, output_variances
 
 # Weights plus biases, kernel by kernel.

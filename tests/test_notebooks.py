@@ -9,11 +9,13 @@ import pandas as pd
 import papermill
 import pytest
 
-from sparsecnn import results
-from sparsecnn.datasets import REPOSITORY, load, split
-from sparsecnn.evaluation import conditions_of
+from sparsecnn.data.datasets import load, split
 from sparsecnn.experiment import Experiment
+from sparsecnn.files import REPOSITORY
+from sparsecnn.records import COLUMNS, SETTINGS
 from sparsecnn.studies import studies_of
+from sparsecnn.sweeps import store
+from sparsecnn.training.evaluation import conditions_of
 
 
 def execute(name: str, folder: Path, **asked) -> dict[str, list]:
@@ -61,12 +63,12 @@ def invented(run: Experiment, rng: np.random.Generator) -> pd.DataFrame:
         if (kind, level) != ("random", run.sparsity)
     )
     reported = epochs == 1 + accuracy.argmax()
-    return pd.DataFrame({name: getattr(run, name) for name in results.SETTINGS} | {
+    return pd.DataFrame({name: getattr(run, name) for name in SETTINGS} | {
         "epoch": epochs, "train_loss": 1 / epochs, "train_accuracy": 70.0, "validation_accuracy": accuracy.round(4),
         "test_accuracy": accuracy.round(4), "test_correct": [" ".join([str(n // classes)] * classes) for n in hits],
         "transfer": np.where(reported & (run.tested_at == "every sparsity"), elsewhere, ""),
         "device": "invented", "torch": "2", "precision": "float32", "seconds": 1.0, "commit": "",
-    })[results.COLUMNS]  # fmt: skip
+    })[COLUMNS]  # fmt: skip
 
 
 @functools.cache
@@ -80,9 +82,9 @@ def every_run() -> pd.DataFrame:
 @pytest.fixture
 def full_store(output) -> Path:
     rows = every_run()
-    results.runs_folder().mkdir(parents=True)
+    store.runs_folder().mkdir(parents=True)
     for (dataset, protocol), part in rows.groupby(["dataset", "protocol"]):
-        part.to_csv(results.runs_folder() / f"{dataset}_{protocol}.csv", index=False)
+        part.to_csv(store.runs_folder() / f"{dataset}_{protocol}.csv", index=False)
     return output
 
 
@@ -95,7 +97,7 @@ def test_the_mnist_notebook_trains_one_point_and_places_it_among_the_others(outp
     live = text_of(outputs["live"])
     assert "the new run has" in live and "of the recorded runs" in live
     assert has_figure(outputs["live"])
-    stored = pd.concat(results.read(name, "controlled") for name in ("mnist", "digits"))
+    stored = pd.concat(store.read(name, "controlled") for name in ("mnist", "digits"))
     assert set(stored["seed"]) == {0}  # the new one is shown alone
 
 
@@ -107,7 +109,7 @@ def test_the_caltech_notebook_trains_and_shows_what_it_is_asked_for(output):
     assert "shapes (drawn, standing in for Caltech-101): 2 of 2 runs" in text_of(outputs["scope"])
     for figure in ("accuracy-figure", "curves", "classes", "pictures"):
         assert has_figure(outputs[figure]), figure
-    assert set(results.read("shapes", "as_reported")["model"]) == {"SparseConvNet", "ConvNet"}
+    assert set(store.read("shapes", "as_reported")["model"]) == {"SparseConvNet", "ConvNet"}
     # A part of a sweep replaces no table.
     assert not list((output / "results").glob("*.csv"))
 
@@ -119,7 +121,7 @@ def test_the_hyperparameter_notebook_trains_the_cells_it_is_asked_for(output):
     )  # fmt: skip
     assert "digits (scikit-learn's, standing in for MNIST): 4 of 4 runs" in text_of(outputs["scope"])
     assert has_figure(outputs["heat-maps"])
-    assert set(results.read("digits", "as_reported")["batch_size"]) == {32, 64}
+    assert set(store.read("digits", "as_reported")["batch_size"]) == {32, 64}
     assert not list((output / "results").glob("*.csv"))
 
 

@@ -12,15 +12,17 @@ from hypothesis import strategies as st
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
-from sparsecnn import ConvNet, SparseConv2d, SparseConvNet, SparseDataset, SparseMaxPool2d, sparse_conv2d, tables
-from sparsecnn.datasets import REPOSITORY, available, load, split
-from sparsecnn.engines import connect
+from sparsecnn import ConvNet, SparseConv2d, SparseConvNet, SparseDataset, SparseMaxPool2d, sparse_conv2d
+from sparsecnn.data.datasets import available, load, split
+from sparsecnn.data.masks import bernoulli_mask, exact_count_mask
 from sparsecnn.experiment import Experiment, experiment, grid
-from sparsecnn.masks import bernoulli_mask, exact_count_mask
+from sparsecnn.files import REPOSITORY
 from sparsecnn.models import build
-from sparsecnn.results import read
-from sparsecnn.sweep import sweep
-from sparsecnn.training import choose_device, initial_network, train
+from sparsecnn.report import tables
+from sparsecnn.sweeps.executors import connect
+from sparsecnn.sweeps.store import read
+from sparsecnn.sweeps.sweep import sweep
+from sparsecnn.training.train import choose_device, initial_network, train
 
 anything = st.one_of(
     st.none(),

@@ -4,10 +4,12 @@ import itertools
 import pytest
 import torch
 
-from sparsecnn.datasets import load, split
-from sparsecnn.experiment import MODELS, SettingError, experiment, grid
+from sparsecnn.checks import SettingError
+from sparsecnn.data.datasets import load, split
+from sparsecnn.experiment import MODELS, experiment, grid
 from sparsecnn.models import build
-from sparsecnn.results import SETTINGS
+from sparsecnn.records import SETTINGS
+from sparsecnn.report.tables import published
 from sparsecnn.studies import (
     PUBLISHED_TRAINING_IMAGES,
     STUDIES,
@@ -21,7 +23,6 @@ from sparsecnn.studies import (
     studies_of,
     weight_decay,
 )
-from sparsecnn.tables import published
 
 
 def test_rescaled_starts_are_controlled_runs_but_for_the_first_weights():

@@ -1,0 +1,121 @@
+"""MNIST, Caltech-101 and their bundled stand-ins as tensors, and their splits.
+
+The data root is the environment's SPARSECNN_DATA, or ``data/`` in the repository, in torchvision's layout.
+"""
+
+import functools
+import itertools
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# torchvision and scikit-learn take seconds to import, which who reads results need not wait for: imported where needed.
+from ..checks import SettingError, check_choice, check_type
+from ..experiment import SPLITS
+from . import sources, standins
+from .downloads import OfflineError, data_root, fetch
+from .images import DIGITS, IMAGENET_SCALE, MNIST_SCALE, TITLES, Images
+
+__all__ = ["available", "load", "split"]
+
+STAND_IN = {"mnist": "digits", "caltech101": "shapes"}
+# The published notebooks' two, and ours.
+SPLIT_SEEDS = dict(zip(SPLITS, (0, 0, 42, 44), strict=True))
+
+
+def available(name: str) -> str:
+    """``name`` where that data set is at hand or can be downloaded, else the name of its stand-in, said aloud."""
+    check_choice("dataset", name, TITLES)
+    if name not in STAND_IN:
+        return name
+    try:
+        fetch(name, data_root())
+    except OfflineError as error:
+        print(f"{TITLES[name]} is not at hand ({error}). Standing in: {TITLES[STAND_IN[name]]}.", flush=True)
+        return STAND_IN[name]
+    return name
+
+
+def load(name: str, pixels: bool = True) -> Images:
+    """The data set ``name`` (mnist, caltech101, digits, shapes) as tensors, downloaded first where it is missing.
+
+    Caltech-101 is decoded and resized once, into a cache under build/; its labels come with the package, so without
+    ``pixels`` the data set need not be at hand.
+
+    Raises:
+        SettingError: for an unknown name.
+        DataError: where it can't be had, or where a file of it is not the canonical one; the message names the file.
+    """
+    check_choice("dataset", name, TITLES)
+    check_type("pixels", pixels, bool)
+    if name == "caltech101" and not pixels:
+        return sources.caltech101_labels()
+    return _load(name, data_root())
+
+
+@functools.cache
+def _load(name: str, root: Path) -> Images:
+    if name in STAND_IN:
+        fetch(name, root)
+    match name:
+        case "mnist":
+            return sources.mnist(root)
+        case "caltech101":
+            return sources.caltech101(root)
+        case "digits":
+            images, labels, test_count = standins.digits()
+            return Images(name, images, labels, DIGITS, test_count=test_count, **MNIST_SCALE)
+        case "shapes":
+            return Images(name, *standins.shapes(), tuple(standins.SHAPES), **IMAGENET_SCALE)
+
+
+def split(data: Images, validation: int = 0, kind: str = "own") -> tuple[Tensor, Tensor, Tensor]:
+    """Indices of the train, validation and test images, always the same ones, in ascending order.
+
+    Args:
+        validation: so many images are held out from those that are not test images; 0 = none.
+        kind: "own", the test images are the data set's own; "stratified", they are 20% of the images, rounded up. Or as
+            in the published notebooks on Caltech-101, which left out two classes of 66 images together:
+            "99 classes, stratified" for SparseConvNet, "99 classes, unstratified" for ConvNet. Which two is not
+            recorded; here they are the first two in alphabetical order that have 66.
+
+    Classes are as frequent in all parts, but for the unstratified split.
+
+    Raises:
+        SettingError: where a class would have no image in some part, or the data set has no test images of its own.
+    """
+    check_type("validation", validation, int)
+    check_choice("split", kind, SPLITS)
+    if kind == "own" and data.test_count == 0:
+        raise SettingError(f"split='own' is not allowed: {data.title} has no test images of its own, 'stratified' does")
+    labels = data.labels.numpy()
+    pool = np.arange(len(labels))
+    if kind.startswith("99"):
+        pool = pool[~np.isin(labels, _two_left_out(labels))]
+
+    def part(images: np.ndarray, count: int | float) -> list[np.ndarray]:
+        from sklearn.model_selection import train_test_split
+
+        stratify = None if kind.endswith("unstratified") else labels[images]
+        return train_test_split(images, test_size=count, stratify=stratify, random_state=SPLIT_SEEDS[kind])
+
+    rest, test = np.split(pool, [len(pool) - data.test_count]) if kind == "own" else part(pool, 0.2)
+    held_out = np.empty(0, dtype=np.int64)
+    if validation:
+        classes = len(data.classes)
+        if not classes <= validation <= len(rest) - classes:
+            raise SettingError(
+                f"validation={validation} is not allowed: 0, or {classes} to {len(rest) - classes}, "
+                f"so that each class has one of the {len(rest)} images in both parts"
+            )
+        rest, held_out = part(rest, validation)
+    return tuple(torch.from_numpy(np.sort(images)) for images in (rest, held_out, test))
+
+
+def _two_left_out(labels: np.ndarray) -> tuple[int, int]:
+    """The first two classes that have 66 images together; the first two of all where none have, as in the stand-in."""
+    counts = np.bincount(labels)
+    pairs = itertools.combinations(range(len(counts)), 2)
+    return next((pair for pair in pairs if counts[list(pair)].sum() == 66), (0, 1))

@@ -1,0 +1,63 @@
+"""Where results and figures lie, and files that are only ever replaced as a whole."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from .checks import SettingError
+
+__all__ = ["REPOSITORY", "ResultsError", "check_writable", "naming_failures", "output_root", "replacing"]
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+class ResultsError(RuntimeError):
+    """Results that are not there, or can't be read as this code's. Notebooks show its one line, not a traceback."""
+
+    _render_traceback_ = SettingError._render_traceback_
+
+
+def output_root() -> Path:
+    """The folder of results/ and figures/: the environment's SPARSECNN_OUTPUT, or the repository."""
+    return Path(os.environ.get("SPARSECNN_OUTPUT") or REPOSITORY)
+
+
+def check_writable(folder: Path) -> None:
+    """A folder that results can't be written to is an error before any work starts."""
+    with naming_failures(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write in, which takes the place of ``path`` as a whole once it is complete and on the disk.
+
+    Raises:
+        ResultsError: where that fails; ``path`` then is what it was.
+    """
+    aside = path.with_suffix(f".new{path.suffix}")
+    with naming_failures(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with aside.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming_failures(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ResultsError(
+            f"{path} can't be written ({error.strerror or error}): what is stored stays as it was; "
+            "mend that, or name another folder in SPARSECNN_OUTPUT, and start again"
+        ) from error

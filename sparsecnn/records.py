@@ -1,0 +1,123 @@
+"""What a row of results holds: a run's Experiment, what was measured after an epoch, and where it was measured."""
+
+import io
+from dataclasses import fields
+from pathlib import Path
+
+import pandas as pd
+
+from .checks import SettingError
+from .experiment import Experiment
+from .files import ResultsError
+
+__all__ = ["COLUMNS", "MEASURED", "PROVENANCE", "SETTINGS", "experiments_in", "no_rows", "read_rows", "reported_row"]
+
+KINDS = {field.name: field.type for field in fields(Experiment)}
+# Columns that came later, and what they are in rows from before.
+LATER = {
+    "split": "own",
+    "optimiser": "Adam",
+    "trained_at": "own sparsity",
+    "tested_at": "own sparsity",
+    "test_correct": None,
+    "transfer": "",
+}
+SETTINGS = list(KINDS)
+# Loss per image; accuracies in percent. Training loss and accuracy are running means over the epoch. The correctly
+# classified test images are a number a class, with blanks between. Transfer, in the row of the reported epoch of runs
+# tested at every sparsity, is test accuracy under other masks, kind:sparsity=accuracy with blanks between; else empty.
+MEASURED = ["epoch", "train_loss", "train_accuracy", "validation_accuracy", "test_accuracy", "test_correct", "transfer"]
+PATTERNS = {"test_correct": r"\d+( \d+)*", "transfer": r"(\w+:[\d.]+=[\d.]+( (?=\w)|$))*"}
+# Seconds and device are the whole run's; commit is that of the package's code.
+PROVENANCE = ["device", "torch", "precision", "seconds", "commit"]
+COLUMNS = SETTINGS + MEASURED + PROVENANCE
+# A run is found by these, so they are read by Python, which gives back the very number that was written.
+FRACTIONS = [name for name, kind in KINDS.items() if kind is float]
+# The columns that must hold a value, and its type. A diverged run has no loss, one without validation images has no
+# accuracy on them, and code outside git has no commit.
+FILLED = KINDS | {"epoch": int, "test_accuracy": float, "device": str, "torch": str, "precision": str, "seconds": float}
+REMEDY = "mend it, take its last version from git, or move it away to train its runs anew"
+
+
+def no_rows() -> pd.DataFrame:
+    return pd.DataFrame(columns=COLUMNS)
+
+
+def reported_row(epochs: pd.DataFrame, rule: str) -> int:
+    """The label of the row that a run with these rows, an epoch each, reports: of the "last" epoch, or of the best
+    accuracy on "validation" or "test" images, the earliest among equals."""
+    return epochs["epoch" if rule == "last" else f"{rule}_accuracy"].idxmax()
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """The rows in a file, each run whole; none where there is no file.
+
+    Raises:
+        ResultsError: for a file that does not hold whole runs as this version writes them; it says where.
+    """
+    try:
+        text = path.read_text()
+        # Blank lines are kept, so that a row's number gives its line.
+        rows = pd.read_csv(io.StringIO(text), skip_blank_lines=False, dtype=dict.fromkeys((*PATTERNS, *FRACTIONS), str))
+    except FileNotFoundError:
+        return no_rows()
+    except (OSError, ValueError) as error:  # pandas' errors, and those of bytes that are no text, are ValueErrors
+        raise ResultsError(f"{path} can't be read ({' '.join(str(error).split())}): {REMEDY}") from error
+    if not text.endswith("\n"):
+        raise ResultsError(f"{path} is cut short, its last line has no end: {REMEDY}")
+    for name, default in LATER.items():
+        if name not in rows.columns:
+            rows.insert(COLUMNS.index(name), name, default)
+    if list(rows.columns) != COLUMNS:
+        odd = ", ".join(sorted(set(rows.columns) ^ set(COLUMNS))) or "their order"
+        raise ResultsError(f"{path} does not hold this version's columns ({odd}): {REMEDY}")
+
+    def refuse(wrong: pd.Series, name: str) -> None:
+        if wrong.any():
+            row = wrong.idxmax()
+            raise ResultsError(f"{path}, line {row + 2}: {name}={rows.at[row, name]!s} is not allowed: {REMEDY}")
+
+    rows["transfer"] = rows["transfer"].fillna("")
+    for name in FRACTIONS:
+        rows[name] = rows[name].map(_number)
+    for name, pattern in PATTERNS.items():
+        refuse(rows[name].notna() & ~rows[name].astype(str).str.fullmatch(pattern), name)
+    for name in [name for name in COLUMNS if name not in (*PATTERNS, "commit")]:
+        kind = FILLED.get(name, float)
+        values = rows[name] if kind is str else pd.to_numeric(rows[name], errors="coerce")
+        refuse(values.isna() & (rows[name].notna() | (name in FILLED)), name)
+        if kind is int:
+            refuse((values % 1 != 0) | (values.abs() > 2**53), name)
+        if name.endswith("accuracy"):
+            refuse((values < 0) | (values > 100), name)
+    try:
+        experiments = experiments_in(rows)
+    except SettingError as error:
+        raise ResultsError(f"{path} holds a run that this version does not know ({error}): {REMEDY}") from error
+    epochs: dict[Experiment, list[int]] = {}
+    for experiment, epoch in zip(experiments, rows["epoch"], strict=True):
+        epochs.setdefault(experiment, []).append(int(epoch))
+    for experiment, found in epochs.items():
+        if found != list(range(1, experiment.epochs + 1)):
+            raise ResultsError(
+                f"{path} holds the epochs {found} of {experiment}, which are not one whole run: {REMEDY}"
+            )
+    return rows
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text  # for the message
+
+
+def experiments_in(rows: pd.DataFrame) -> list[Experiment]:
+    columns = [rows[name].astype(kind).tolist() for name, kind in KINDS.items()]
+    known: dict[tuple, Experiment] = {}  # a run's rows share one
+    found = []
+    for values in zip(*columns, strict=True):
+        if values not in known:
+            known[values] = Experiment(**dict(zip(KINDS, values, strict=True)))
+        found.append(known[values])
+    return found

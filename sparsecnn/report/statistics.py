@@ -1,0 +1,331 @@
+"""What the rows of many runs say together: variance explained, late drops, two precisions, train x test matrices; and
+what reaches the layers of a network that has not been trained."""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from statsmodels.formula.api import ols
+from statsmodels.stats.anova import anova_lm
+from statsmodels.stats.oneway import confint_noncentrality
+
+from ..data.datasets import load
+from ..experiment import MODELS, Experiment, experiment, levels_of
+from ..models import output_variances
+from ..studies import Step
+from ..sweeps.store import of_experiments
+from ..training.batches import FixedMaskBatches
+from ..training.loop import initial_network
+from .tables import ci95, has_collapsed, mean_differences, over_seeds, selected
+
+__all__ = [
+    "beyond_table",
+    "bridge_ends",
+    "bridge_table",
+    "initial_variances",
+    "largest_whole_grid",
+    "late_drops",
+    "levels_compared",
+    "matrix_table",
+    "mismatch",
+    "mismatch_differences",
+    "precision_pairs",
+    "spread_between_seeds",
+    "transfers",
+    "variance_explained",
+]
+
+
+def largest_whole_grid(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs of the largest part of a grid, learning rates by batch sizes, of which every setting has been run."""
+    cells = runs.groupby(["learning_rate", "batch_size"]).size().unstack(fill_value=0)
+    rates, sizes = (
+        [list(part) for number in range(1, len(axis) + 1) for part in itertools.combinations(axis, number)]
+        for axis in (cells.index, cells.columns)
+    )
+    whole = [part for part in itertools.product(rates, sizes) if (cells.loc[part] > 0).all(axis=None)]
+    rates, sizes = max(whole, key=lambda part: cells.loc[part].sum(axis=None), default=([], []))
+    return runs[runs["learning_rate"].isin(rates) & runs["batch_size"].isin(sizes)]
+
+
+def variance_explained(runs: pd.DataFrame) -> pd.DataFrame:
+    """How much of the variance of test accuracy learning rate, batch size, their interaction and the seed explain.
+
+    Two-way analysis of variance with the seed as a block (statsmodels, type II sums of squares); one-way where there is
+    one learning rate or one batch size.
+
+    Args:
+        runs: a row a run of one network at one sparsity, as tables.selected gives them; of a study that is not yet
+            done, those of :func:`largest_whole_grid`.
+
+    Returns:
+        Index: learning rate, batch size, learning rate x batch size, seed, the rest. Columns: share of the sum of
+        squares, in percent; partial, its part of its own sum of squares and the rest's together, in percent, with low
+        and high, the 95% interval by the noncentral F distribution (Steiger 2004); p. No line where there is one
+        setting or one seed, a setting without runs, or too few runs for a rest.
+    """
+    columns = ["share", "partial", "low", "high", "p"]
+    names = {"learning_rate": "learning rate", "batch_size": "batch size"}
+    cells = runs.groupby(list(names)).size()
+    varied = [factor for factor in names if runs[factor].nunique() > 1]
+    freedom = len(runs) - len(cells) - runs["seed"].nunique() + 1  # of the rest
+    whole = len(cells) == runs["learning_rate"].nunique() * runs["batch_size"].nunique()
+    blocks = runs["seed"].nunique() > 1
+    if not varied or not blocks or not whole or freedom < 1 or runs["test_accuracy"].nunique() == 1:
+        return pd.DataFrame(columns=columns)
+    factors = {f"C({factor})": names[factor] for factor in varied}
+    if len(varied) == 2:
+        factors |= {":".join(factors): " x ".join(factors.values())}
+    factors |= {"C(seed)": "seed"}
+    table = anova_lm(ols(f"test_accuracy ~ {' + '.join(factors)}", runs).fit(), typ=2)
+    rest = table.loc["Residual"]
+    lines = {}
+    for term, name in factors.items():
+        square, freedom, f, p = table.loc[term]
+        bounds = np.nan_to_num(confint_noncentrality(f, (freedom, rest["df"])))  # NaN: nothing above 0 fits
+        low, high = np.clip(bounds, 0, None) / (np.clip(bounds, 0, None) + len(runs))
+        lines[name] = (square / table["sum_sq"].sum(), square / (square + rest["sum_sq"]), low, high, p)
+    lines["the rest"] = (rest["sum_sq"] / table["sum_sq"].sum(), *[np.nan] * 4)
+    found = pd.DataFrame.from_dict(lines, orient="index", columns=columns)
+    return found.assign(**{name: 100 * found[name] for name in columns[:-1]})
+
+
+def late_drops(rows: pd.DataFrame, points: float = 5) -> pd.DataFrame:
+    """Where test accuracy falls by more than ``points`` from one epoch to the next, in the second half of a run.
+
+    Args:
+        rows: those of the store, with the column run.
+
+    Returns:
+        A line a run, index run: its model, sparsity, batch size, learning rate and seed; ``epochs_late``, the epochs of
+        its second half; ``drops``, in how many of them accuracy falls so; ``at_last``, whether it does in the last; and
+        ``greatest``, the largest fall in points.
+    """
+    rows = rows.sort_values(["run", "epoch"])
+    fall = -rows.groupby("run")["test_accuracy"].diff()
+    late = rows["epoch"] > rows["epochs"] / 2
+    marked = rows.assign(
+        epochs_late=late,
+        drops=late & (fall > points),
+        at_last=(rows["epoch"] == rows["epochs"]) & (fall > points),
+        greatest=fall.where(late),
+    )
+    late = marked.groupby("run")
+    counts = late.agg(epochs_late=("epochs_late", "sum"), drops=("drops", "sum"), at_last=("at_last", "any"))
+    settings = rows.drop_duplicates("run").set_index("run")[
+        ["model", "sparsity", "batch_size", "learning_rate", "seed"]
+    ]
+    return settings.join(counts).assign(greatest=late["greatest"].max())
+
+
+def precision_pairs(rows: pd.DataFrame, again: pd.DataFrame) -> pd.DataFrame:
+    """Test accuracy of runs that were trained in float32 and once more in bf16.
+
+    Args:
+        rows, again: those of the same experiments from the store and from store.retrained, with the column run.
+
+    Returns:
+        Columns model, sparsity, seed, float32, bf16, difference (bf16 less float32, in points); a line a pair.
+    """
+    runs, once_more = (selected(part).set_index("run") for part in (rows, again))
+    pairs = runs.loc[runs["precision"] == "float32", ["model", "sparsity", "seed", "test_accuracy"]]
+    pairs = pairs.rename(columns={"test_accuracy": "float32"}).join(
+        once_more.loc[once_more["precision"] == "bf16", "test_accuracy"].rename("bf16"), how="inner"
+    )
+    return pairs.assign(difference=pairs["bf16"] - pairs["float32"]).reset_index(drop=True)
+
+
+def spread_between_seeds(runs: pd.DataFrame, key: Sequence[str]) -> tuple[float, int]:
+    """The standard deviation of test accuracy between runs that differ in their seed alone, pooled over all such, and
+    its degrees of freedom; NaN and 0 where there are none.
+
+    Args:
+        runs: a row a run, as tables.selected gives them.
+        key: the settings in which they may differ otherwise.
+    """
+    accuracies = runs.groupby(list(key))["test_accuracy"]
+    freedom = int((accuracies.count() - 1).sum())
+    squares = (runs["test_accuracy"] - accuracies.transform("mean")).pow(2).sum()
+    return (float((squares / freedom) ** 0.5) if freedom else float("nan")), freedom
+
+
+def transfers(rows: pd.DataFrame) -> pd.DataFrame:
+    """Test accuracy of each run's reported network under each kind of test masks; a line a run and kind.
+
+    Args:
+        rows: those of the store, with the column run. Runs that were tested at their own sparsity alone are left out.
+
+    Returns:
+        Columns model, architecture, trained_at, train_sparsity, seed, test_mask ("random", "square" or "rows"),
+        test_sparsity, accuracy.
+    """
+    runs = selected(rows)
+    runs = runs[runs["transfer"] != ""].rename(columns={"sparsity": "train_sparsity"})
+    key = ["model", "architecture", "trained_at", "train_sparsity", "seed"]
+    lines = []
+    for (_, run), text in zip(runs[key].iterrows(), runs["transfer"], strict=True):
+        elsewhere = [entry.replace("=", ":").split(":") for entry in text.split()]
+        lines += [(*run, mask, float(level), float(accuracy)) for mask, level, accuracy in elsewhere]
+    table = pd.DataFrame(lines, columns=[*key, "test_mask", "test_sparsity", "accuracy"])
+    own = runs[key].assign(test_mask="random", test_sparsity=runs["train_sparsity"], accuracy=runs["test_accuracy"])
+    return pd.concat([table, own], ignore_index=True) if len(table) else table.astype({"accuracy": float})
+
+
+def matrix_table(experiments: list[Experiment], measured: pd.DataFrame) -> pd.DataFrame:
+    """Train x test: mean accuracy of networks trained at one sparsity and tested at each level, run or not.
+
+    Args:
+        experiments: those of studies.matrix.
+        measured: their :func:`transfers`.
+
+    Returns:
+        Columns model, train_sparsity, test_sparsity, n_seeds, accuracy_mean, accuracy_ci95 (half width).
+    """
+    own = [run for run in experiments if run.trained_at == "own sparsity"]
+    key = ["model", "train_sparsity", "test_sparsity"]
+    trained = dict.fromkeys((run.model, run.sparsity) for run in own)
+    levels = levels_of(own[0].dataset)
+    lines = pd.DataFrame([(*line, level) for line in trained for level in levels], columns=key)
+    return over_seeds(measured[_in_matrix(measured)].groupby(key)["accuracy"], lines)
+
+
+def _in_matrix(measured: pd.DataFrame) -> pd.Series:
+    """Which of the tests are of the matrix proper: of networks trained on one sparsity, under random masks."""
+    return (measured["trained_at"] == "own sparsity") & (measured["test_mask"] == "random")
+
+
+def beyond_table(measured: pd.DataFrame) -> pd.DataFrame:
+    """What :func:`matrix_table` leaves out: tests under masks with structure, and networks trained on every sparsity.
+
+    Args:
+        measured: :func:`transfers`.
+
+    Returns:
+        Columns model, trained_at, train_sparsity (none where trained on every sparsity), test_mask, test_sparsity,
+        n_seeds, accuracy_mean, accuracy_ci95 (half width); lines for what has been run.
+    """
+    key = ["model", "trained_at", "train_sparsity", "test_mask", "test_sparsity"]
+    table = over_seeds(measured[~_in_matrix(measured)].groupby(key)["accuracy"])
+    return table.assign(train_sparsity=table["train_sparsity"].where(table["trained_at"] == "own sparsity"))
+
+
+def levels_compared(measured: pd.DataFrame) -> list[float]:
+    """The levels of training between which :func:`mismatch` compares: those with the most seeds, so that one with fewer
+    takes none from them; where that is a single level, those with the next most join it.
+
+    Args:
+        measured: :func:`transfers`.
+    """
+    seeds = measured[_in_matrix(measured)].groupby("train_sparsity")["seed"].nunique()
+    enough = seeds.nlargest(2).min()
+    return list(seeds.index[seeds >= enough])
+
+
+def mismatch(measured: pd.DataFrame) -> pd.DataFrame:
+    """What it costs to be trained at another sparsity than that of the test: 0 for an invariant network.
+
+    For every pair of :func:`levels_compared`, the accuracy of the network trained at the test's own level less that of
+    the network trained at the other, both of one seed; the mean over all pairs, in points.
+
+    Args:
+        measured: :func:`transfers`.
+
+    Returns:
+        Index model, seed (of which every pair was measured), columns mismatch, and of its pairs those whose network
+        was trained with fewer pixels missing than in the test (``from_denser``) and with more (``from_sparser``).
+    """
+    levels = levels_compared(measured)
+    lines = {}
+    for run, part in measured[_in_matrix(measured)].groupby(["model", "seed"], sort=False):
+        accuracy = part.pivot(index="train_sparsity", columns="test_sparsity", values="accuracy")
+        accuracy = accuracy.reindex(index=levels, columns=levels)
+        if len(levels) < 2 or accuracy.isna().any(axis=None):
+            continue
+        cost = np.diag(accuracy) - accuracy.to_numpy()
+        denser = np.triu(np.ones_like(cost, dtype=bool), 1)
+        lines[run] = (cost[denser | denser.T].mean(), cost[denser].mean(), cost[denser.T].mean())
+    index = pd.MultiIndex.from_tuples(lines, names=["model", "seed"])
+    return pd.DataFrame(list(lines.values()), index=index, columns=["mismatch", "from_denser", "from_sparser"])
+
+
+def mismatch_differences(costs: pd.DataFrame) -> pd.DataFrame:
+    """The columns of :func:`mismatch`, each network less each that comes after it, paired by seed.
+
+    Returns:
+        Columns networks, cost, and those of tables.paired_difference.
+    """
+    parts = {}
+    for cost in costs:
+        by_seed = costs[cost].unstack("model")
+        for first, second in itertools.combinations([model for model in MODELS if model in by_seed], 2):
+            parts[f"{first} less {second}", cost] = (by_seed[first] - by_seed[second]).dropna()
+    if not parts:
+        return pd.DataFrame(columns=["networks", "cost", "n_seeds", "difference", "ci95", "holds"])
+    return mean_differences(pd.concat(parts, names=["networks", "cost"]), ["networks", "cost"])
+
+
+def bridge_table(steps: list[Step], rows: pd.DataFrame) -> pd.DataFrame:
+    """What each change of a bridge does to test accuracy, over the seeds that every recorded step has: with others, a
+    step's mean would not be the one before and the change.
+
+    Args:
+        steps: those of studies.bridge.
+        rows: those of the store for their runs.
+
+    Returns:
+        Columns change, n_seeds, mean, difference (to the step before, paired by seed), ci95 (its interval's half
+        width), collapsed (how many runs have); NaN where runs are missing.
+    """
+    of_step = [selected(of_experiments(step.runs, rows), step.rule).set_index("seed") for step in steps]
+    recorded = [set(runs.index) for runs in of_step if len(runs)]
+    shared = set.intersection(*recorded) if recorded else set()
+    lines, before = [], pd.Series(dtype=float)
+    for step, runs in zip(steps, of_step, strict=True):
+        runs = runs[runs.index.isin(shared)]
+        change = (runs["test_accuracy"] - before).dropna()
+        dead = int(has_collapsed(runs).sum())
+        lines.append((step.change, len(runs), runs["test_accuracy"].mean(), change.mean(), ci95(change), dead))
+        before = runs["test_accuracy"]
+    return pd.DataFrame(lines, columns=["change", "n_seeds", "mean", "difference", "ci95", "collapsed"])
+
+
+def bridge_ends(bridges: dict[tuple[float, str], list[Step]], rows: pd.DataFrame) -> pd.DataFrame:
+    """What the changes come to, paired by seed: each model's last step less its first, and SparseConvNet less ConvNet
+    at either end.
+
+    Args:
+        bridges: those of studies.bridge by sparsity and model.
+        rows: those of the store for their runs.
+
+    Returns:
+        Columns sparsity, difference_of, n_seeds, difference, ci95, holds, as tables.paired_difference has them.
+    """
+    ends = {
+        (sparsity, model, place): selected(of_experiments(steps[place].runs, rows), steps[place].rule)
+        .set_index("seed")["test_accuracy"]
+        .sort_index()
+        for (sparsity, model), steps in bridges.items()
+        for place in (0, -1)
+    }
+    apart = {}
+    for sparsity in dict.fromkeys(sparsity for sparsity, _ in bridges):
+        for place, name in ((0, "at the start"), (-1, "at the end")):
+            sparse, plain = (ends[sparsity, model, place] for model in ("SparseConvNet", "ConvNet"))
+            apart[sparsity, f"SparseConvNet less ConvNet, {name}"] = sparse - plain
+        for model in ("SparseConvNet", "ConvNet"):
+            apart[sparsity, f"{model}, from start to end"] = ends[sparsity, model, -1] - ends[sparsity, model, 0]
+    key = ["sparsity", "difference_of"]
+    return mean_differences(pd.concat(apart, names=key).dropna(), key)
+
+
+def initial_variances(architecture: str, sparsity: float = 0.3, images: int = 16) -> pd.DataFrame:
+    """models.output_variances of SparseConvNet and ConvNet, a column each, before training, on pictures of the drawn
+    stand-in for Caltech-101; in float64, in which small ones are not rounding alone."""
+    variances = {}
+    for model in MODELS[:2]:
+        run = experiment("shapes", "controlled", model, sparsity, architecture=architecture)
+        image, mask, _ = FixedMaskBatches(load(run.dataset), run, torch.device("cpu"))(torch.arange(images), None)
+        variances[model] = output_variances(initial_network(run).double(), image.double(), mask)
+    return pd.DataFrame(variances)

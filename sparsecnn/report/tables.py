@@ -1,0 +1,280 @@
+"""Rows of the store to the report's tables: one number a run, means with 95% intervals, the published numbers."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import pandas as pd
+from pandas.api.typing import SeriesGroupBy
+from scipy import stats
+
+from ..checks import check_choice
+from ..data.datasets import load, split
+from ..experiment import Experiment, selection
+from ..files import REPOSITORY, output_root, replacing
+from ..records import reported_row
+
+__all__ = [
+    "accuracy_table",
+    "balanced",
+    "by_class",
+    "by_selection",
+    "ci95",
+    "collapsed",
+    "has_collapsed",
+    "mean_differences",
+    "over_seeds",
+    "paired_difference",
+    "published",
+    "save",
+    "selected",
+    "settings_of",
+    "span",
+    "wide",
+    "wide_by_setting",
+    "wide_difference",
+    "with_interval",
+    "with_rescaled",
+]
+
+# At or below this a run has collapsed. Who always answers with the most frequent class has 11.35% on MNIST, 10% on the
+# stand-ins (10 to 80 test images a class), and 9.2% on Caltech-101.
+COLLAPSED = {"mnist": 15.0, "digits": 15.0, "caltech101": 10.0, "shapes": 15.0}
+RULES = ("last", "validation", "test")
+
+
+def published(name: str) -> pd.DataFrame:
+    """The report's numbers in results/published/<name>.csv, always the repository's."""
+    folder = REPOSITORY / "results/published"
+    check_choice("name", name, sorted(path.stem for path in folder.glob("*.csv")))
+    return pd.read_csv(folder / f"{name}.csv")
+
+
+def settings_of(experiments: list[Experiment]) -> pd.DataFrame:
+    """The settings of a table's runs, which those of one protocol and network share.
+
+    Returns:
+        Index protocol, model; a column a setting, epoch_reported ("last", or the best on "validation" or "test" images)
+        and seeds, how many.
+    """
+    columns = ["epochs", "batch_size", "learning_rate", "weight_decay", "architecture", "mask", "split", "validation"]
+    runs = pd.DataFrame([asdict(run) for run in experiments])
+    runs["epoch_reported"] = [selection(run.dataset, run.protocol) for run in experiments]
+    shared = runs.groupby(["protocol", "model"], sort=False)
+    return shared[[*columns, "epoch_reported"]].first().assign(seeds=shared["seed"].nunique())
+
+
+def selected(rows: pd.DataFrame, rule: str | None = None) -> pd.DataFrame:
+    """The row of each run's reported epoch; ``rows`` have the column ``run``.
+
+    Args:
+        rule: "last", "validation" or "test", see records.reported_row; None = the rule of each run's protocol.
+    """
+
+    if rule is not None:
+        check_choice("rule", rule, RULES)
+
+    def choose(run: pd.DataFrame) -> int:
+        return reported_row(run, rule or selection(*run[["dataset", "protocol"]].iloc[0]))
+
+    rows = rows.reset_index(drop=True)  # frames put together may have labels twice
+    return rows.loc[[choose(run) for _, run in rows.groupby("run")]]
+
+
+def by_selection(rows: pd.DataFrame) -> pd.DataFrame:
+    """What the same runs report by each rule of :func:`selected`: mean test accuracy, a column a rule, with the index
+    protocol, model, sparsity."""
+    key = ["protocol", "model", "sparsity"]
+    return pd.DataFrame({rule: selected(rows, rule).groupby(key, sort=False)["test_accuracy"].mean() for rule in RULES})
+
+
+def by_class(runs: pd.DataFrame) -> pd.DataFrame:
+    """How many test images of each class a run classifies correctly; classes without test images are left out.
+
+    Args:
+        runs: a row a run, as :func:`selected` gives them.
+
+    Returns:
+        Columns protocol, model, sparsity, seed, class, images, correct.
+    """
+    parts = []
+    for (dataset, validation, kind), alike in runs.groupby(["dataset", "validation", "split"]):
+        data = load(dataset, pixels=False)
+        images = data.labels[split(data, int(validation), kind)[2]].bincount(minlength=len(data.classes)).numpy()
+        counted = alike[["protocol", "model", "sparsity", "seed"]].assign(
+            correct=[[int(number) for number in counts.split()] for counts in alike["test_correct"]],
+            images=[images] * len(alike),
+            **{"class": [data.classes] * len(alike)},
+        )
+        parts.append(counted.explode(["class", "images", "correct"]).query("images > 0"))
+    columns = ["protocol", "model", "sparsity", "seed", "class", "images", "correct"]
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+    return table[columns].astype({"sparsity": float, "seed": int, "images": int, "correct": int})
+
+
+def balanced(runs: pd.DataFrame) -> pd.DataFrame:
+    """The same runs by balanced accuracy: the mean over classes of the share that is classified correctly, to which a
+    class of few images adds as much as one of many.
+
+    Args:
+        runs: a row a run, as :func:`selected` gives them, of different protocol, model, sparsity or seed.
+
+    Returns:
+        ``runs`` with that for ``test_accuracy``, in percent, and with classes_known: of how many classes a test image
+        was classified correctly.
+    """
+    key = ["protocol", "model", "sparsity", "seed"]
+    counts = by_class(runs)
+    counts = counts.assign(
+        test_accuracy=100 * counts["correct"] / counts["images"], classes_known=counts["correct"] > 0
+    )
+    each = counts.groupby(key).agg({"test_accuracy": "mean", "classes_known": "sum"}).reset_index()
+    return runs.drop(columns="test_accuracy").merge(each, on=key, validate="one_to_one")
+
+
+def ci95(values: pd.Series) -> float:
+    """Half the width of the mean's 95% interval by Student's t; NaN for fewer than two values."""
+    if len(values) < 2:
+        return float("nan")
+    return float(stats.sem(values) * stats.t.ppf(0.975, len(values) - 1))
+
+
+def over_seeds(accuracies: SeriesGroupBy, lines: pd.DataFrame | None = None) -> pd.DataFrame:
+    """n_seeds, accuracy_mean and accuracy_ci95 (half width) of each group of runs, beside the columns that it is by.
+
+    Args:
+        lines: those columns of the groups that the table is to have, run or not; None = of those that have been run.
+    """
+    table = accuracies.agg(n_seeds="count", accuracy_mean="mean", accuracy_ci95=ci95).reset_index()
+    table = table.round({"accuracy_mean": 4, "accuracy_ci95": 4})
+    if lines is None:
+        return table
+    table = lines.merge(table, how="left")
+    return table.assign(n_seeds=table["n_seeds"].fillna(0).astype(int))
+
+
+def accuracy_table(
+    experiments: list[Experiment],
+    rows: pd.DataFrame,
+    reference: pd.DataFrame,
+    rule: str | None = None,
+    key: Sequence[str] = ("protocol", "model", "sparsity"),
+) -> pd.DataFrame:
+    """Test accuracy over seeds; a line for each protocol, model and sparsity among ``experiments``, run or not.
+
+    Args:
+        rows: those of the store for ``experiments``.
+        reference: the published numbers: accuracy, and columns of ``key`` that say of what.
+        rule: as for :func:`selected`.
+        key: the settings that tell lines apart, if others than these three.
+
+    Returns:
+        Columns of ``key``, n_seeds, accuracy_mean, accuracy_ci95 (half width), published; accuracies in
+        percent, NaN where there is none.
+    """
+    key = list(key)
+    lines = pd.DataFrame([asdict(run) for run in experiments], columns=key).drop_duplicates()
+    table = over_seeds(selected(rows, rule).groupby(key)["test_accuracy"], lines)
+    known = [name for name in key if name in reference]
+    return table.merge(reference.rename(columns={"accuracy": "published"}), how="left", on=known)
+
+
+def wide(table: pd.DataFrame, protocol: str) -> pd.DataFrame:
+    """One protocol as the report prints it: a column a sparsity, "mean ± interval" a model, published beneath."""
+    here = table[table["protocol"] == protocol]
+    lines = {}
+    for model, line in here.groupby("model", sort=False):
+        lines[model] = _cells(line)
+        if line["published"].notna().any():
+            lines[f"{model}, published"] = [f"{value:.2f}" if value == value else "" for value in line["published"]]
+    levels = [f"{sparsity:.0%}" for sparsity in dict.fromkeys(here["sparsity"])]
+    return pd.DataFrame.from_dict(lines, orient="index", columns=levels).rename_axis(columns="missing pixels")
+
+
+def with_interval(mean: float, half: float, form: str = ".2f") -> str:
+    """A mean in the given format ± half its interval, or alone where there is none (NaN)."""
+    return f"{mean:{form}}" + (f" ± {half:{form.lstrip('+')}}" if half == half else "")
+
+
+def span(values: pd.Series) -> str:
+    """The least and the greatest of differences, with their signs, to one place; one number where these read alike."""
+    return " to ".join(dict.fromkeys(f"{value:+.1f}" for value in (values.min(), values.max())))
+
+
+def _cells(line: pd.DataFrame) -> list[str]:
+    return [
+        with_interval(mean, half) if n else "missing"
+        for n, mean, half in zip(line["n_seeds"], line["accuracy_mean"], line["accuracy_ci95"], strict=True)
+    ]
+
+
+def wide_by_setting(table: pd.DataFrame, sparsity: float) -> pd.DataFrame:
+    """Table 5 or 6 at one sparsity: a line a learning rate, a column a batch size, for each model and the published."""
+    here = table[table["sparsity"] == sparsity]
+    parts = {model: line.assign(text=_cells(line)) for model, line in here.groupby("model", sort=False)}
+    quoted = here[here["published"].notna()]
+    if len(quoted):
+        parts[f"{quoted['model'].iloc[0]}, published"] = quoted.assign(text=quoted["published"].map("{:.2f}".format))
+    blocks = [part.pivot(index="learning_rate", columns="batch_size", values="text") for part in parts.values()]
+    return pd.concat(blocks, axis=1, keys=parts).sort_index(ascending=False)
+
+
+def paired_difference(
+    rows: pd.DataFrame,
+    model: str,
+    baseline: str,
+    rule: str | None = None,
+    key: Sequence[str] = ("protocol", "sparsity"),
+) -> pd.DataFrame:
+    """Test accuracy of ``model`` less that of ``baseline``, by protocol and sparsity (or ``key``), paired by seed.
+
+    Runs of one seed see the same masks and the same order of images, so the pairs' spread is what counts.
+
+    Returns:
+        Columns of ``key``, n_seeds, difference (mean, in points of percent), ci95 (half width), holds: "more",
+        "less" or "" where the interval contains 0 or there is none.
+    """
+    key = list(key)
+    runs = selected(rows, rule).pivot(index=[*key, "seed"], columns="model", values="test_accuracy")
+    if not {model, baseline} <= set(runs.columns):
+        return pd.DataFrame(columns=[*key, "n_seeds", "difference", "ci95", "holds"])
+    return mean_differences((runs[model] - runs[baseline]).dropna(), key)
+
+
+def mean_differences(apart: pd.Series, key: list[str]) -> pd.DataFrame:
+    """Differences, one a pair of runs, with an index that has ``key``, as :func:`paired_difference` returns them."""
+    table = apart.groupby(key, sort=False).agg(n_seeds="count", difference="mean", ci95=ci95).reset_index()
+    clear = table["difference"].abs() > table["ci95"]
+    sign = table["difference"].gt(0).map({True: "more", False: "less"})
+    return table.assign(holds=sign.where(clear, "")).round({"difference": 2, "ci95": 2})
+
+
+def wide_difference(differences: pd.DataFrame, index: str | list[str], columns: str) -> pd.DataFrame:
+    """The differences of :func:`paired_difference` as words, "mean ± interval", those that hold with a star."""
+    words = [
+        with_interval(mean, half, "+.2f") + (" *" if holds else "")
+        for mean, half, holds in zip(differences["difference"], differences["ci95"], differences["holds"], strict=True)
+    ]
+    return differences.assign(words=words).pivot(index=index, columns=columns, values="words")
+
+
+def with_rescaled(rows: pd.DataFrame, rescaled: pd.DataFrame) -> pd.DataFrame:
+    """A table's rows and those of studies.rescaled_starts, as a network of its own: "SparseConvNet, rescaled"."""
+    return pd.concat([rows, rescaled.assign(model="SparseConvNet, rescaled", run=-1 - rescaled["run"])])
+
+
+def has_collapsed(runs: pd.DataFrame) -> pd.Series:
+    """Whether a run's test accuracy is about that of always answering with the most frequent class."""
+    return runs["test_accuracy"] <= runs["dataset"].map(COLLAPSED)
+
+
+def collapsed(rows: pd.DataFrame) -> pd.DataFrame:
+    """The runs that have collapsed, a line each."""
+    runs = selected(rows)
+    columns = ["protocol", "model", "sparsity", "seed", "epoch", "test_accuracy"]
+    return runs.loc[has_collapsed(runs), columns].reset_index(drop=True)
+
+
+def save(table: pd.DataFrame, name: str) -> None:
+    """Writes results/<name>.csv under the output root."""
+    with replacing(output_root() / "results" / f"{name}.csv") as file:
+        table.to_csv(file, index=False)

@@ -1,0 +1,1 @@
+"""Many Experiments: trained where they are missing, stored at once."""

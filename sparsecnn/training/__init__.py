@@ -1,0 +1,1 @@
+"""One Experiment in, its history out."""

@@ -1,0 +1,250 @@
+import dataclasses
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from sparsecnn.data.datasets import load, split
+from sparsecnn.experiment import experiment, grid
+from sparsecnn.files import REPOSITORY
+from sparsecnn.records import SETTINGS
+from sparsecnn.report import readme, tables
+from sparsecnn.report.claims import judge
+from sparsecnn.report.statistics import beyond_table, matrix_table, transfers
+from sparsecnn.studies import hyperparameters, matrix
+from sparsecnn.sweeps import store
+
+
+def rows_of(run, test, validation=None, **more) -> pd.DataFrame:
+    epochs = len(test)
+    measured = {
+        "epoch": range(1, epochs + 1),
+        "train_loss": 1.0,
+        "train_accuracy": 50.0,
+        "validation_accuracy": validation or [math.nan] * epochs,
+        "test_accuracy": test,
+        "test_correct": None,
+        "transfer": "",
+        "device": "cpu, 1 thread", "torch": "2", "precision": "float32", "seconds": 1.0, "commit": "",
+    }  # fmt: skip
+    return pd.DataFrame({name: getattr(run, name) for name in SETTINGS} | measured | more)
+
+
+def collect(runs: dict) -> tuple[list, pd.DataFrame]:
+    experiments = list(runs)
+    rows = pd.concat([rows_of(run, *values) for run, values in runs.items()], ignore_index=True)
+    return experiments, store.of_experiments(experiments, rows)
+
+
+def test_a_protocol_reports_its_own_epoch():
+    _, rows = collect(
+        {
+            experiment("mnist", "as_reported", "ConvNet", 0.1): ([70.0, 90.0, 80.0],),
+            experiment("mnist", "controlled", "ConvNet", 0.1): ([70.0, 90.0, 80.0], [75.0, 60.0, 75.0]),
+        }
+    )
+    assert tables.selected(rows)["test_accuracy"].tolist() == [80.0, 70.0]  # the last; the earliest best on validation
+    assert tables.selected(rows, "test")["test_accuracy"].tolist() == [90.0, 90.0]
+
+
+def test_a_span_is_one_number_where_its_ends_read_alike():
+    assert tables.span(pd.Series([0.5, -1.25, 2.0])) == "-1.2 to +2.0"
+    assert tables.span(pd.Series([3.0])) == tables.span(pd.Series([3.01, 2.99])) == "+3.0"
+
+
+def test_a_table_has_means_intervals_and_a_line_for_what_is_missing():
+    runs = {
+        experiment("mnist", "as_reported", "ConvNet", 0.1, seed): ([value],)
+        for seed, value in enumerate((80.0, 82.0, 84.0))
+    }
+    runs[experiment("mnist", "as_reported", "ConvNet", 0.2)] = ([70.1251],)  # to be rounded once
+    experiments, rows = collect(runs)
+    experiments.append(experiment("mnist", "as_reported", "ConvNet", 0.3))
+    table = tables.accuracy_table(experiments, rows, tables.published("table3_mnist"))
+    assert list(table.columns) == [
+        "protocol", "model", "sparsity", "n_seeds", "accuracy_mean", "accuracy_ci95", "published",
+    ]  # fmt: skip
+    assert table["n_seeds"].tolist() == [3, 1, 0]
+    assert table["accuracy_mean"].iloc[:2].tolist() == [82.0, 70.1251]
+    # Student's t for three values: 4.3027 times the standard error 2 / sqrt(3)
+    assert table["accuracy_ci95"].iloc[0] == pytest.approx(4.302653 * 2 / math.sqrt(3), abs=1e-3)
+    assert table["accuracy_ci95"].iloc[1:].isna().all()
+    assert np.isnan(table["accuracy_mean"].iloc[2])
+    assert table["published"].tolist() == [96.36, 95.72, 96.34]
+    assert tables.wide(table, "as_reported").iloc[0].tolist() == ["82.00 ± 4.97", "70.13", "missing"]
+
+
+def test_differences_are_paired_by_seed():
+    runs = {}
+    for seed, (sparse, plain) in enumerate([(91.0, 90.0), (71.0, 70.0), (51.5, 50.0)]):
+        runs[experiment("mnist", "as_reported", "SparseConvNet", 0.1, seed)] = ([sparse],)
+        runs[experiment("mnist", "as_reported", "ConvNet", 0.1, seed)] = ([plain],)
+    runs[experiment("mnist", "as_reported", "ConvNet", 0.1, 3)] = ([10.0],)  # its pair is missing
+    _, rows = collect(runs)
+    (line,) = tables.paired_difference(rows, "SparseConvNet", "ConvNet").to_dict("records")
+    assert (line["n_seeds"], line["difference"], line["holds"]) == (3, pytest.approx(1.17), "more")
+
+
+def test_runs_of_two_frames_put_together_stay_apart():
+    run = experiment("mnist", "as_reported", "ConvNet", 0.1, epochs=2)
+    (_, rows), (_, others) = collect({run: ([70.0, 80.0],)}), collect({run: ([60.0, 90.0],)})
+    both = pd.concat([rows, others.assign(run=1)])
+    assert tables.selected(both)["test_accuracy"].tolist() == [80.0, 90.0]
+
+
+def test_a_run_tested_at_every_sparsity_serves_where_the_plain_one_is_missing():
+    plain = experiment("mnist", "controlled", "ConvNet", 0.1)
+    more = dataclasses.replace(plain, tested_at="every sparsity")
+    both = pd.concat([rows_of(plain, [70.0] * 10), rows_of(more, [80.0] * 10)])
+    assert store.of_experiments([plain], both)["test_accuracy"].unique().tolist() == [70.0]
+    assert store.of_experiments([plain], both.iloc[10:])["test_accuracy"].unique().tolist() == [80.0]
+    assert store.of_experiments([more], both.iloc[:10]).empty
+
+
+def test_one_runs_epochs_by_each_rule():
+    run = experiment("caltech101", "controlled", "ConvNet", 0.3)
+    _, rows = collect({run: ([40.0, 60.0, 50.0, 55.0], [10.0, 20.0, 30.0, 20.0])})
+    assert tables.by_selection(rows).loc[("controlled", "ConvNet", 0.3)].to_dict() == {
+        "last": 55.0, "validation": 50.0, "test": 60.0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "classes"), [("SparseConvNet", 99), ("ConvNet", 99)])
+def test_each_class_has_its_test_images_and_hits(model, classes):
+    run = experiment("caltech101", "as_run", model, 0.3, epochs=1)
+    data = load("caltech101", pixels=False)
+    test = split(data, run.validation, run.split)[2]
+    hits = (data.labels[test].bincount(minlength=101) + 1) // 2
+    rows = rows_of(run, [50.0]).assign(test_correct=" ".join(map(str, hits.tolist())), run=0)
+    counted = tables.by_class(rows)
+    assert len(counted) == classes == counted["class"].nunique()
+    assert counted["images"].sum() == len(test) and counted["correct"].sum() == hits.sum()
+    airplanes = counted.set_index("class").loc["airplanes"]
+    assert airplanes["images"] == int((data.labels[test] == data.classes.index("airplanes")).sum())
+    assert (counted["correct"] == (counted["images"] + 1) // 2).all()
+
+
+def test_balanced_accuracy_counts_every_class_alike():
+    run = experiment("caltech101", "as_run", "SparseConvNet", 0.3, epochs=1)
+    data = load("caltech101", pixels=False)
+    images = data.labels[split(data, run.validation, run.split)[2]].bincount(minlength=101)
+    hits, known = torch.zeros_like(images), [data.classes.index(name) for name in ("airplanes", "inline_skate")]
+    hits[known] = images[known]
+    accuracy = 100 * float(hits.sum() / images.sum())
+    rows = rows_of(run, [accuracy]).assign(test_correct=" ".join(map(str, hits.tolist())), run=0)
+    runs = tables.balanced(tables.selected(rows))
+    assert runs["test_accuracy"].tolist() == pytest.approx([100 * 2 / 99])  # 9.6% of the images, nearly all airplanes
+    assert runs["classes_known"].tolist() == [2]
+    assert tables.balanced(runs.iloc[:0]).empty
+
+
+def test_the_rule_for_a_collapse_is_the_data_sets():
+    _, rows = collect(
+        {
+            experiment("caltech101", "controlled", "ConvNet", 0.1, 0, epochs=1): ([9.2], [9.2]),
+            experiment("caltech101", "controlled", "ConvNet", 0.1, 1, epochs=1): ([12.0], [12.0]),
+        }
+    )
+    assert tables.collapsed(rows)["seed"].tolist() == [0]
+
+
+def test_runs_at_chance_are_counted_as_collapsed():
+    _, rows = collect(
+        {
+            experiment("mnist", "as_reported", "ConvNet", 0.1, 0): ([90.0, 11.35],),
+            experiment("mnist", "as_reported", "ConvNet", 0.1, 1): ([11.35, 90.0],),
+        }
+    )
+    assert tables.collapsed(rows)["seed"].tolist() == [0]
+
+
+def test_published_numbers_are_all_there():
+    table3 = tables.published("table3_mnist")
+    assert table3.groupby("model")["accuracy"].agg(["count", "sum"]).round(2).to_dict("index") == {
+        "ConvNet": {"count": 11, "sum": 958.83},
+        "SparseConvNet": {"count": 11, "sum": 967.38},
+    }
+    table4 = tables.published("table4_caltech101")
+    assert table4.groupby("model")["accuracy"].agg(["count", "sum"]).round(2).to_dict("index") == {
+        "ConvNet": {"count": 8, "sum": 318.69},
+        "SparseConvNet": {"count": 8, "sum": 488.92},
+    }
+
+
+@pytest.mark.parametrize("name", ["table3_mnist", "table4_caltech101"])
+def test_the_committed_table_is_what_the_recorded_runs_give(name, monkeypatch):
+    monkeypatch.delenv("SPARSECNN_OUTPUT", raising=False)
+    experiments = grid(name.split("_")[1])
+    table = tables.accuracy_table(experiments, store.of_experiments(experiments), tables.published(name))
+    committed = pd.read_csv(REPOSITORY / f"results/{name}.csv")
+    pd.testing.assert_frame_equal(committed, table, check_dtype=False)
+    if name == "table3_mnist":
+        assert committed["n_seeds"].min() > 0
+
+
+@pytest.mark.parametrize("name", ["table5_mnist", "table6_caltech101"])
+@pytest.mark.parametrize(("model", "suffix"), [("SparseConvNet", ""), ("ConvNet", "_convnet")])
+def test_the_committed_hyperparameter_table_is_what_the_recorded_runs_give(name, model, suffix, monkeypatch):
+    monkeypatch.delenv("SPARSECNN_OUTPUT", raising=False)
+    experiments = [run for run in hyperparameters(name.split("_")[1]) if run.model == model]
+    rows = store.of_experiments(experiments)
+    key = ["sparsity", "batch_size", "learning_rate"]
+    reference = tables.published(name).query("model == @model")
+    table = tables.accuracy_table(experiments, rows, reference, "last", ["model", *key]).drop(columns="model")
+    committed = pd.read_csv(REPOSITORY / f"results/{name}{suffix}.csv")
+    assert list(committed.columns) == [*key, "n_seeds", "accuracy_mean", "accuracy_ci95", "published"]
+    pd.testing.assert_frame_equal(committed, table.reset_index(drop=True), check_dtype=False)
+
+
+@pytest.mark.parametrize("name", ["mnist", "caltech101"])
+def test_the_committed_matrix_is_what_the_recorded_runs_give(name, monkeypatch):
+    monkeypatch.delenv("SPARSECNN_OUTPUT", raising=False)
+    experiments = matrix(name)
+    measured = transfers(store.of_experiments(experiments))
+    for file, table in {"": matrix_table(experiments, measured), "_beyond": beyond_table(measured)}.items():
+        committed = pd.read_csv(REPOSITORY / f"results/matrix_{name}{file}.csv")
+        pd.testing.assert_frame_equal(committed, table, check_dtype=False)
+
+
+def test_the_committed_verdicts_are_what_the_recorded_runs_give(monkeypatch):
+    monkeypatch.delenv("SPARSECNN_OUTPUT", raising=False)
+    pd.testing.assert_frame_equal(pd.read_csv(REPOSITORY / "results/claims.csv"), judge(), check_dtype=False)
+
+
+def test_a_setting_table_reads_like_the_published_one():
+    runs = {
+        experiment("mnist", "as_reported", "SparseConvNet", 0.1, seed, learning_rate=rate): ([80.0 + seed],)
+        for seed in range(2)
+        for rate in (5e-3, 1e-2)
+    }
+    experiments, rows = collect(runs)
+    experiments.append(experiment("mnist", "as_reported", "ConvNet", 0.1))
+    key = ("model", "sparsity", "batch_size", "learning_rate")
+    table = tables.accuracy_table(experiments, rows, tables.published("table5_mnist"), "last", key)
+    wide = tables.wide_by_setting(table, 0.1)
+    assert wide.index.tolist() == [1e-2, 5e-3]
+    assert wide[("SparseConvNet", 64)].tolist() == ["80.50 ± 6.35", "80.50 ± 6.35"]
+    assert wide.loc[5e-3, ("ConvNet", 64)] == "missing"
+    assert wide[("SparseConvNet, published", 64)].tolist() == ["97.25", "97.38"]
+
+
+def test_the_readmes_tables_are_those_of_the_results(tmp_path):
+    copy = tmp_path / "README.md"
+    text = (REPOSITORY / "README.md").read_text()
+    copy.write_text(text)
+    readme.update_readme(copy)
+    assert copy.read_text() == text
+
+
+def test_settings_are_a_line_a_protocol_and_network():
+    settings = tables.settings_of(grid("caltech101", sparsity=0.3))
+    assert settings["seeds"].tolist() == [5] * 7
+    assert settings.loc[("as_run", "ConvNet"), ["learning_rate", "batch_size", "epoch_reported"]].tolist() == [
+        1e-6,
+        32,
+        "test",
+    ]
+    assert settings.loc[("as_reported", "ConvNet"), ["weight_decay", "epoch_reported"]].tolist() == [0.3, "last"]
+    assert settings["epoch_reported"].xs("controlled").unique().tolist() == ["validation"]

@@ -1,0 +1,126 @@
+import dataclasses
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+from sparsecnn.checks import SettingError
+from sparsecnn.experiment import experiment
+from sparsecnn.sweeps import store
+from sparsecnn.sweeps.sweep import missing, sweep
+from sparsecnn.training.train import train
+
+RUNS = [
+    experiment("digits", "controlled", model, sparsity, epochs=2)
+    for model in ("SparseConvNet", "ConvNet")
+    for sparsity in (0.3, 0.7)
+]
+VOLATILE = ["seconds", "commit"]
+
+
+@pytest.fixture(autouse=True)
+def output(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPARSECNN_OUTPUT", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def reference() -> list[pd.DataFrame]:
+    return [train(run, "cpu") for run in RUNS]
+
+
+def same(rows: pd.DataFrame, reference: list[pd.DataFrame]) -> None:
+    expected = store.of_experiments(RUNS, pd.concat(reference, ignore_index=True))
+    pd.testing.assert_frame_equal(rows.drop(columns=VOLATILE), expected.drop(columns=VOLATILE), check_dtype=False)
+
+
+def test_side_by_side_alone_and_in_any_order_the_rows_are_the_same(reference):
+    same(sweep(RUNS, "cpu", workers=2), reference)
+    fresh = sweep(RUNS[::-1], "cpu", rerun=True, workers=1)
+    same(store.of_experiments(RUNS, fresh), reference)
+
+
+def test_a_sweep_trains_only_what_is_missing(reference, monkeypatch):
+    store.store(reference[0])
+    assert missing(RUNS) == RUNS[1:]
+    trained = []
+    monkeypatch.setattr(
+        "sparsecnn.sweeps.executors.train", lambda run, *_, **__: trained.append(run) or reference[RUNS.index(run)]
+    )
+    same(sweep(RUNS, "cpu", workers=1), reference)
+    assert trained == RUNS[1:]
+    same(sweep(RUNS, "cpu"), reference)
+    assert trained == RUNS[1:]
+
+
+def test_a_rerun_is_shown_and_not_stored(reference, output):
+    store.store(reference[0].assign(test_accuracy=12.5))
+    assert sweep(RUNS[:1], "cpu", rerun=True)["test_accuracy"].tolist() == reference[0]["test_accuracy"].tolist()
+    assert sweep(RUNS[:1], "cpu")["test_accuracy"].tolist() == [12.5, 12.5]
+
+
+def test_a_run_is_stored_once(reference):
+    assert store.store(reference[0])
+    assert not store.store(reference[0])
+    assert len(store.read("digits", "controlled")) == len(reference[0])
+
+
+def test_rows_come_back_as_they_were_stored(reference):
+    for rows in reference:
+        store.store(rows)
+    same(store.of_experiments(RUNS), reference)
+    assert store.of_experiments([experiment("digits", "controlled", "ConvNet", 0.31)]).empty
+
+
+def test_no_workers_are_refused():
+    with pytest.raises(SettingError, match="workers=0"):
+        sweep(RUNS, "cpu", workers=0)
+
+
+def test_runs_that_do_not_end_within_the_budget_are_given_up(reference, capsys):
+    lengthy = [experiment("digits", "controlled", "ConvNet", 0.5, seed, epochs=1000) for seed in range(2)]
+    store.store(reference[0])
+    began = time.monotonic()
+    rows = sweep([RUNS[0], *lengthy], "cpu", workers=2, minutes=0.05)
+    assert time.monotonic() - began < 30
+    assert set(rows["run"]) == {0} and missing([RUNS[0], *lengthy]) == lengthy
+    assert "0.05 minutes are over after 0 of 2 runs; start again to go on" in capsys.readouterr().out
+    assert all(store.claim(run) for run in lengthy)  # free for the next sweep
+
+
+def test_no_run_is_started_that_would_end_after_the_budget(monkeypatch, reference):
+    def slow(run, *_, **__):
+        time.sleep(0.5)
+        return reference[RUNS.index(run)]
+
+    monkeypatch.setattr("sparsecnn.sweeps.executors.train", slow)
+    assert sweep(RUNS, "cpu", workers=1, minutes=1.2 / 60)["run"].nunique() == 2
+    assert sweep(RUNS, "cpu", workers=1, minutes=1.2 / 60)["run"].nunique() == 4
+
+
+def test_the_command_fills_the_store_and_refuses_in_one_line(output):
+    command = [sys.executable, "-m", "sparsecnn.sweep", "--dataset", "digits", "--protocol", "as_reported"]
+    command += ["--study", "table", "--sparsity", "0.5", "--seeds", "1", "--workers", "1"]
+    subprocess.run(command, check=True, capture_output=True)
+    assert set(store.read("digits", "as_reported")["model"]) == {"SparseConvNet", "ConvNet"}
+    refused = subprocess.run([*command, "--minutes", "-1"], capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert refused.stderr == "SettingError: minutes=-1.0 is not allowed: above 0, at most 9007199254740992\n"
+
+
+def test_a_run_tested_at_every_sparsity_serves_for_one_that_is_not(output, monkeypatch):
+    run = experiment("digits", "controlled", "ConvNet", 0.5, epochs=1, train_images=100)
+    whole = dataclasses.replace(run, tested_at="every sparsity")
+    assert missing([run, whole]) == [whole] and missing([run]) == [run]
+    rows = sweep([run, whole], "cpu", workers=1)
+    assert rows["run"].tolist() == [1]
+    assert missing([run, whole]) == missing([run]) == missing([whole]) == []
+
+
+@pytest.mark.parametrize("number", [10**-3.5, 1 / 15, 0.1 + 0.2])
+def test_a_run_is_found_again_whatever_its_numbers(output, number):
+    run = experiment("digits", "as_reported", "ConvNet", number, epochs=1, train_images=100, learning_rate=number)
+    store.store(train(run, "cpu"))
+    assert missing([run]) == [] and not store.store(train(run, "cpu"))
