@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from ..experiment import PROTOCOLS
 from ..files import output_root, replacing
 
-__all__ = ["Table", "show_figure", "show_slider", "show_table"]
+__all__ = ["Sentences", "Table", "say", "show_figure", "show_slider", "show_table"]
 
 # Without the day and the version of matplotlib: the same figure is the same file each time.
 METADATA = {"png": {"Software": None}, "svg": {"Creator": None, "Date": None}}
@@ -62,6 +62,24 @@ def show_slider(draw: Callable[[float, str], Figure], sparsity: float, schemes: 
     buttons.observe(redraw, "value")
     redraw()
     display(widgets.VBox([slider, buttons, picture]))
+
+
+def say(markdown: str) -> None:
+    """Shows sentences whose numbers the code put there, as Markdown."""
+    display(Sentences(markdown))
+
+
+class Sentences:
+    """Markdown that is also readable as text."""
+
+    def __init__(self, markdown: str) -> None:
+        self.markdown = markdown
+
+    def __repr__(self) -> str:
+        return self.markdown
+
+    def _repr_markdown_(self) -> str:
+        return self.markdown
 
 
 def show_table(frame: pd.DataFrame, name: str, caption: str = "", digits: int = 2) -> None:

@@ -87,15 +87,17 @@ def accuracy_against_sparsity(table: pd.DataFrame, runs: pd.DataFrame, title: st
     return figure
 
 
-def difference_against_sparsity(differences: dict[str, pd.DataFrame], baseline: str, title: str) -> Figure:
+def difference_against_sparsity(differences: pd.DataFrame, baseline: str, title: str) -> Figure:
     """What each network's test accuracy is above or below the baseline's, with its 95% interval where there is one.
 
-    ``differences`` are those of tables.paired_difference, a network each, of one protocol.
+    ``differences``: tables.differences of one protocol.
     """
     figure, panel = plt.subplots(figsize=(7, 3.6))
     panel.axhline(0, color=COLOURS[baseline], label=baseline)
-    for number, (model, line) in enumerate(differences.items()):
-        apart = 0.5 * (number - (len(differences) - 1) / 2)  # so that intervals at one level don't cover each other
+    for number, (model, line) in enumerate(differences.groupby("model", sort=False)):
+        apart = 0.5 * (
+            number - (differences["model"].nunique() - 1) / 2
+        )  # so that intervals at one level don't cover each other
         panel.errorbar(
             100 * line["sparsity"] + apart, line["difference"], line["ci95"].fillna(0),
             color=COLOURS[model], marker=MARKERS[model], capsize=2, label=model,

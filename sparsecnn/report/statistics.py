@@ -1,30 +1,23 @@
-"""What the rows of many runs say together: variance explained, late drops, two precisions, train x test matrices; and
-what reaches the layers of a network that has not been trained."""
+"""What the rows of many runs say together: variance explained, late drops, two precisions, train x test matrices."""
 
 import itertools
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import torch
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.oneway import confint_noncentrality
 
-from ..data.datasets import load
-from ..experiment import MODELS, Experiment, experiment, levels_of
-from ..models import output_variances
+from ..experiment import MODELS, Experiment, levels_of
 from ..studies import Step
 from ..sweeps.store import of_experiments
-from ..training.batches import FixedMaskBatches
-from ..training.loop import initial_network
 from .tables import ci95, has_collapsed, mean_differences, over_seeds, selected
 
 __all__ = [
     "beyond_table",
     "bridge_ends",
     "bridge_table",
-    "initial_variances",
     "largest_whole_grid",
     "late_drops",
     "levels_compared",
@@ -318,14 +311,3 @@ def bridge_ends(bridges: dict[tuple[float, str], list[Step]], rows: pd.DataFrame
             apart[sparsity, f"{model}, from start to end"] = ends[sparsity, model, -1] - ends[sparsity, model, 0]
     key = ["sparsity", "difference_of"]
     return mean_differences(pd.concat(apart, names=key).dropna(), key)
-
-
-def initial_variances(architecture: str, sparsity: float = 0.3, images: int = 16) -> pd.DataFrame:
-    """models.output_variances of SparseConvNet and ConvNet, a column each, before training, on pictures of the drawn
-    stand-in for Caltech-101; in float64, in which small ones are not rounding alone."""
-    variances = {}
-    for model in MODELS[:2]:
-        run = experiment("shapes", "controlled", model, sparsity, architecture=architecture)
-        image, mask, _ = FixedMaskBatches(load(run.dataset), run, torch.device("cpu"))(torch.arange(images), None)
-        variances[model] = output_variances(initial_network(run).double(), image.double(), mask)
-    return pd.DataFrame(variances)

@@ -15,16 +15,19 @@ from ..records import reported_row
 
 __all__ = [
     "accuracy_table",
+    "after_epoch",
     "balanced",
     "by_class",
     "by_selection",
     "ci95",
     "collapsed",
+    "differences",
     "has_collapsed",
     "mean_differences",
     "over_seeds",
     "paired_difference",
     "published",
+    "published_runs",
     "save",
     "selected",
     "settings_of",
@@ -240,6 +243,14 @@ def paired_difference(
     return mean_differences((runs[model] - runs[baseline]).dropna(), key)
 
 
+def differences(rows: pd.DataFrame, models: Sequence[str], baseline: str) -> pd.DataFrame:
+    """:func:`paired_difference` of each of several models, those that share runs with the baseline, in a column
+    ``model``."""
+    parts = {model: paired_difference(rows, model, baseline) for model in models}
+    parts = {model: part for model, part in parts.items() if len(part)}
+    return pd.concat(parts, names=["model"]).reset_index("model") if parts else pd.DataFrame(columns=["model"])
+
+
 def mean_differences(apart: pd.Series, key: list[str]) -> pd.DataFrame:
     """Differences, one a pair of runs, with an index that has ``key``, as :func:`paired_difference` returns them."""
     table = apart.groupby(key, sort=False).agg(n_seeds="count", difference="mean", ci95=ci95).reset_index()
@@ -255,6 +266,20 @@ def wide_difference(differences: pd.DataFrame, index: str | list[str], columns: 
         for mean, half, holds in zip(differences["difference"], differences["ci95"], differences["holds"], strict=True)
     ]
     return differences.assign(words=words).pivot(index=index, columns=columns, values="words")
+
+
+def after_epoch(rows: pd.DataFrame, epoch: int, model: str, protocols: Sequence[str]) -> pd.DataFrame:
+    """Test accuracy of a model's runs after one epoch, a line a sparsity, a column a protocol and seed."""
+    here = rows[(rows["model"] == model) & (rows["epoch"] == epoch) & rows["protocol"].isin(protocols)]
+    return here.pivot_table(index="sparsity", columns=["protocol", "seed"], values="test_accuracy", sort=False).round(2)
+
+
+def published_runs() -> pd.DataFrame:
+    """What the outputs of the published notebooks on MNIST show, a line a set of runs, and Table 3 beside it."""
+    of_notebooks = published("notebook_runs_mnist")
+    run = of_notebooks["epochs"].map("{} epochs".format) + of_notebooks["epoch"].map(", after epoch {}".format)
+    both = pd.concat([of_notebooks.assign(run=run), published("table3_mnist").assign(run="Table 3")])
+    return both.pivot(index=["model", "run"], columns="sparsity", values="accuracy").sort_index(ascending=False)
 
 
 def with_rescaled(rows: pd.DataFrame, rescaled: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,169 @@
+"""How a notebook starts: one call that checks its parameters, reads or trains its runs, and says which."""
+
+import ast
+import difflib
+import os
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from IPython import get_ipython
+
+from ..checks import SettingError, check_choice, check_type
+from ..data.datasets import available
+from ..data.images import TITLES
+from ..experiment import CALTECH, MNIST, Experiment
+from ..files import ResultsError, output_root
+from ..sweeps import store
+from ..sweeps.executors import connect
+from ..sweeps.sweep import sweep
+from ..training.devices import choose_device
+
+__all__ = ["Runs", "given", "start", "start_with_runs"]
+
+Studies = Callable[[str], dict[str, list[Experiment]]]
+STAND_INS = (MNIST[1], CALTECH[1])
+# Parameters that leave out a part of a study's runs, so that what is shown may not replace tables and figures.
+PARTS = ("sparsity", "protocol", "learning_rates", "batch_sizes")
+
+
+def given(**parameters) -> dict:
+    """Those that are not None."""
+    return {name: value for name, value in parameters.items() if value is not None}
+
+
+def start() -> None:
+    """Refuses parameters that the notebook does not know, sets the style of figures and tables, prints versions.
+
+    Raises:
+        SettingError: for a parameter of papermill's that the notebook's cell of parameters does not have.
+    """
+    refuse_unknown_parameters(get_ipython().user_ns["In"])
+    plt.style.use("sparsecnn.report.report")
+    pd.options.display.width, pd.options.display.max_columns = 160, None
+    versions = {name: version(name) for name in ("torch", "torchvision", "numpy", "pandas", "matplotlib")}
+    print(", ".join(f"{name} {number}" for name, number in {"Python": platform.python_version(), **versions}.items()))
+
+
+def refuse_unknown_parameters(cells: Sequence[str]) -> None:
+    """Where papermill has put a cell of parameters, each must be one of the cell before it; papermill only warns.
+
+    Args:
+        cells: the sources of the cells that have run.
+
+    Raises:
+        SettingError: for another.
+    """
+    for known, injected in zip(cells, cells[1:], strict=False):
+        if injected.startswith("# Parameters\n"):
+            allowed, asked = _assigned(known), _assigned(injected)
+            if unknown := [name for name in asked if name not in allowed]:
+                near = difflib.get_close_matches(unknown[0], allowed, 1)
+                meant = f" (did you mean {near[0]}?)" if near else ""
+                raise SettingError(
+                    f"{unknown[0]}={asked[unknown[0]]} is not allowed{meant}: "
+                    f"this notebook's parameters are {', '.join(allowed)}"
+                )
+
+
+def _assigned(cell: str) -> dict[str, str]:
+    """The names that a cell assigns to, and what."""
+    return {
+        target.id: ast.unparse(statement.value)
+        for statement in ast.parse(cell).body
+        if isinstance(statement, ast.Assign)
+        for target in statement.targets
+        if isinstance(target, ast.Name)
+    }
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The runs of a notebook's studies. ``runs[dataset, study]`` are the rows of the store, with the column ``run``.
+
+    datasets     those that are shown, a stand-in where the real one can't be had
+    experiments  by data set and study
+    recorded     the rows of all of them
+    device       where more are trained
+    training     whether more was asked for than what is recorded
+    whole        whether tables and figures may be written: all that is recorded is shown, or a folder was named
+    """
+
+    datasets: tuple[str, ...]
+    experiments: dict[tuple[str, str], list[Experiment]]
+    recorded: pd.DataFrame
+    device: str
+    training: bool
+    whole: bool
+
+    def __getitem__(self, study: tuple[str, str]) -> pd.DataFrame:
+        return store.of_experiments(self.experiments[study], self.recorded)
+
+    def title(self, dataset: str) -> str:
+        """For captions; a stand-in's says so."""
+        return TITLES[dataset]
+
+    def train(self, experiments: list[Experiment]) -> pd.DataFrame:
+        """The rows of further runs, trained now on the same device and not stored."""
+        return sweep(experiments, device=self.device, rerun=True)
+
+    def name(self, figure: str) -> str | None:
+        """The name to write a figure or table by; None where it must not replace the recorded one."""
+        return figure if self.whole else None
+
+    def scope(self) -> None:
+        """Prints how many of each study's runs are shown."""
+        for (dataset, study), experiments in self.experiments.items():
+            if experiments:
+                print(f"{TITLES[dataset]}, {study}: {self[dataset, study]['run'].nunique()} of {len(experiments)} runs")
+
+
+def start_with_runs(
+    studies: Studies,
+    datasets: Sequence[str],
+    dataset: str | None,
+    asked: dict,
+    rerun: bool = False,
+    device: str = "auto",
+    scheduler: str | None = None,
+) -> Runs:
+    """As :func:`start`, and reads the runs of a notebook's studies, or trains what is asked for and not recorded.
+
+    Args:
+        studies: gives the Experiments of each study on a data set; called before any work starts.
+        datasets: the data sets of the notebook, those of the report.
+        dataset: one of them, or a stand-in for one; None = all of them.
+        asked: the parameters that ask for other runs than the recorded ones where they are not None.
+        rerun: train everything anew.
+        device, scheduler: as in sweeps.sweep.sweep and sweeps.executors.connect.
+
+    Raises:
+        SettingError, DataError, ResultsError: in one line, before any work starts; ResultsError also where nothing is
+            recorded.
+    """
+    start()
+    check_type("rerun", rerun, bool)
+    if dataset is not None:
+        check_choice("dataset", dataset, [name for pair in (MNIST, CALTECH) if pair[0] in datasets for name in pair])
+        datasets = (dataset,)
+    for name in datasets:
+        studies(name)  # refuses what is not allowed
+    client = connect(scheduler)
+    if client is None:  # else the device is the workers' to have
+        choose_device(device)
+    training = rerun or dataset in STAND_INS or bool(given(**asked))
+    names = tuple(available(name) if training else name for name in datasets)
+    experiments = {(name, study): runs for name in names for study, runs in studies(name).items()}
+    # A run may serve several studies.
+    every = list(dict.fromkeys(run for runs in experiments.values() for run in runs))
+    recorded = sweep(every, device=device, rerun=rerun, client=client) if training else store.of_experiments(every)
+    if recorded.empty:
+        raise ResultsError(f"{output_root()} holds no recorded runs: set a parameter, say seeds, to train some")
+    part = any(asked.get(name) is not None for name in PARTS)
+    whole = not part and not rerun and (not training or "SPARSECNN_OUTPUT" in os.environ)
+    provenance = recorded.drop_duplicates("run").groupby(["dataset", "protocol", "device", "torch", "precision"])
+    print(provenance["seconds"].agg(runs="count", seconds_a_run="median").round(1).reset_index().to_string(index=False))
+    return Runs(names, experiments, recorded, device, training, whole)
