@@ -17,6 +17,8 @@ __all__ = [
     "Step",
     "ablations",
     "bridge",
+    "bridges",
+    "discussion",
     "hyperparameters",
     "late_drop",
     "matrix",
@@ -178,6 +180,26 @@ def bridge(dataset: str, model: str, sparsity: float, seeds: int | None = None, 
     ]
 
 
+def bridges(
+    dataset: str, sparsity: float | None = None, seeds: int | None = None, **changes
+) -> dict[tuple[float, str], list[Step]]:
+    """:func:`bridge` of a data set's levels, or of one, and both models."""
+    levels = BRIDGE_SPARSITIES[family_of(dataset)] if sparsity is None else (sparsity,)
+    pairs = itertools.product(levels, MODELS[:2])
+    return {(level, model): bridge(dataset, model, level, seeds, **changes) for level, model in pairs}
+
+
+def discussion(dataset: str, **asked) -> dict[str, list[Experiment]]:
+    """The runs of the matrix, of the bridges and of the ablations; arguments as for these."""
+    found = {"matrix": matrix(dataset, **asked)}
+    for (level, model), steps in bridges(dataset, **asked).items():
+        runs = (run for step in steps for run in step.runs)
+        found[f"bridge of {model} at {level:.0%}"] = list(dict.fromkeys(runs))
+    if dataset in CALTECH:
+        found["ablations"] = list(itertools.chain(*ablations(dataset, **asked).values()))
+    return found
+
+
 def _mnist_bridge(model: str) -> Iterator[tuple[str, str, dict, str]]:
     yield "as_run", "as_run", {}, "last"
     if model == "SparseConvNet":
@@ -243,13 +265,7 @@ def studies_of(dataset: str, sparsity: float | None = None, seeds: int | None = 
         grid(**asked),
         rescaled_starts(**asked) if of_mnist else [],
         hyperparameters(**asked),
-        [
-            run
-            for level in (BRIDGE_SPARSITIES[family_of(dataset)] if sparsity is None else (sparsity,))
-            for model in MODELS[:2]
-            for step in bridge(dataset, model, level, seeds)
-            for run in step.runs
-        ],
+        [run for steps in bridges(**asked).values() for step in steps for run in step.runs],
         list(itertools.chain(*ablations(**asked).values())) if of_caltech else [],
         list(itertools.chain(*late_drop(**asked).values())) if of_caltech else [],
         weight_decay(**asked) if of_caltech else [],

@@ -17,6 +17,7 @@ from .tables import ci95, has_collapsed, mean_differences, over_seeds, selected
 __all__ = [
     "beyond_table",
     "bridge_ends",
+    "bridge_steps",
     "bridge_table",
     "largest_whole_grid",
     "late_drops",
@@ -282,6 +283,11 @@ def bridge_table(steps: list[Step], rows: pd.DataFrame) -> pd.DataFrame:
         lines.append((step.change, len(runs), runs["test_accuracy"].mean(), change.mean(), ci95(change), dead))
         before = runs["test_accuracy"]
     return pd.DataFrame(lines, columns=["change", "n_seeds", "mean", "difference", "ci95", "collapsed"])
+
+
+def bridge_steps(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Several of :func:`bridge_table` below each other, by the name of each and the change."""
+    return pd.concat(tables, names=["bridge"]).droplevel(1).set_index("change", append=True)
 
 
 def bridge_ends(bridges: dict[tuple[float, str], list[Step]], rows: pd.DataFrame) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from ..data.datasets import load, split
 from ..experiment import Experiment, selection
 from ..files import REPOSITORY, output_root, replacing
 from ..records import reported_row
+from ..sweeps.store import of_experiments
 
 __all__ = [
     "accuracy_table",
@@ -24,6 +25,7 @@ __all__ = [
     "differences",
     "has_collapsed",
     "mean_differences",
+    "of_ways",
     "over_seeds",
     "paired_difference",
     "published",
@@ -266,6 +268,23 @@ def wide_difference(differences: pd.DataFrame, index: str | list[str], columns: 
         for mean, half, holds in zip(differences["difference"], differences["ci95"], differences["holds"], strict=True)
     ]
     return differences.assign(words=words).pivot(index=index, columns=columns, values="words")
+
+
+def of_ways(ways: dict[str, list[Experiment]], recorded: pd.DataFrame) -> pd.DataFrame:
+    """Accuracies at the reported epoch of runs that differ in one thing, a line a way and model: means over seeds in
+    percent, the test's 95% interval, and how many runs collapsed.
+
+    Args:
+        ways: the runs by what differs, say studies.ablations'.
+        recorded: rows of the store, theirs among them.
+    """
+    found = {way: selected(of_experiments(runs, recorded)) for way, runs in ways.items()}
+    found = {way: runs.assign(collapsed=has_collapsed) for way, runs in found.items() if len(runs)}
+    if not found:
+        return pd.DataFrame()
+    sums = {"train": ("train_accuracy", "mean"), "test": ("test_accuracy", "mean"), "ci95": ("test_accuracy", ci95)}
+    lines = pd.concat(found, names=["network"]).groupby(["network", "model"], sort=False)
+    return lines.agg(seeds=("seed", "size"), **sums, collapsed=("collapsed", "sum"))
 
 
 def after_epoch(rows: pd.DataFrame, epoch: int, model: str, protocols: Sequence[str]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from ..models import channels_at_work, output_variances
 from ..training.batches import Batches, FixedMaskBatches
 from ..training.loop import initial_network
 
-__all__ = ["initial_variances", "working_channels"]
+__all__ = ["initial_variances", "variances_without_batch_norm", "working_channels"]
 
 
 def initial_variances(architecture: str, sparsity: float = 0.3, images: int = 16) -> pd.DataFrame:
@@ -39,3 +39,11 @@ def working_channels(dataset: str, levels: Sequence[float], seeds: int, images: 
         image, mask, _ = batches(torch.arange(images), torch.Generator().manual_seed(seed))
         counts[model, seed, level] = channels_at_work(initial_network(run), image, mask)
     return pd.Series(counts).rename_axis(["model", "seed", "sparsity"])
+
+
+def variances_without_batch_norm() -> pd.DataFrame:
+    """:func:`initial_variances` of Figure 5's network, and of it without batch norm, up to the first linear layer
+    (behind it dropout varies too), as texts of one digit."""
+    architectures = {"Figure 5": "caltech", "no batch norm": "caltech_no_batch_norm"}
+    parts = {name: initial_variances(table)[:5].map("{:.0e}".format) for name, table in architectures.items()}
+    return pd.concat(parts, axis=1)
