@@ -67,7 +67,7 @@ def images_for(case: Case) -> Images:
     """The data set, as many times over as it takes for two goes of the case without an image twice."""
     data = load(case.run.dataset)
     needed = 2 * case.steps * case.run.batch_size
-    times = math.ceil(needed / len(split(data, case.run.validation, case.run.split)[0]))
+    times = math.ceil(needed / len(split(data, case.run.validation, case.run.split, case.run.split_seed)[0]))
     if times == 1:
         return data
     # Validation images are a fixed number, so there is one time more.

@@ -61,6 +61,8 @@ class Experiment:
                     one of its data set's levels, drawn at random; the test images after each epoch are at its own
     tested_at       "every sparsity" also tests the network of the reported epoch at every level of its data set, and
                     under masks with structure, see evaluation.CONDITIONS; "own sparsity" does not
+    split_seed      0 to 1000; another one draws the split anew: validation images, and test images but where split is
+                    "own"; 0 = the split of the report's tables
     """
 
     dataset: str
@@ -80,6 +82,7 @@ class Experiment:
     optimiser: str = "Adam"
     trained_at: str = "own sparsity"
     tested_at: str = "own sparsity"
+    split_seed: int = 0
 
     def __post_init__(self):
         for field in fields(self):
@@ -96,6 +99,7 @@ class Experiment:
         check_range("learning_rate", self.learning_rate, above=0)
         for name, least in LEAST.items():
             check_range(name, getattr(self, name), least=least)
+        check_range("split_seed", self.split_seed, least=0, most=1000)
         if selection(self.dataset, self.protocol) == "validation":
             check_range("validation", self.validation, least=1)
 
@@ -134,10 +138,10 @@ AS_RUN_CONVNET = {
 # A stand-in holds out as large a part of its images.
 STAND_IN_VALIDATION = {"digits": {5000: 125}, "shapes": {1389: 64, 1378: 51}}
 
-# What results/ is to hold; more may be asked for.
+# What results/ is to hold; more may be asked for. On Caltech-101 nothing learns in as_reported, which one seed shows.
 SEEDS = {
-    "mnist": {"as_reported": 3, "as_run": 1, "controlled": 3},
-    "caltech101": {"as_reported": 5, "as_run": 5, "controlled": 5},
+    "mnist": {"as_reported": 10, "as_run": 10, "controlled": 10},
+    "caltech101": {"as_reported": 1, "as_run": 3, "controlled": 3},
 }
 
 

@@ -10,7 +10,17 @@ from .checks import SettingError
 from .experiment import Experiment
 from .files import ResultsError
 
-__all__ = ["COLUMNS", "MEASURED", "PROVENANCE", "SETTINGS", "experiments_in", "no_rows", "read_rows", "reported_row"]
+__all__ = [
+    "COLUMNS",
+    "MEASURED",
+    "PROVENANCE",
+    "SETTINGS",
+    "columns_needed",
+    "experiments_in",
+    "no_rows",
+    "read_rows",
+    "reported_row",
+]
 
 KINDS = {field.name: field.type for field in fields(Experiment)}
 # Columns that came later, and what they are in rows from before.
@@ -19,6 +29,7 @@ LATER = {
     "optimiser": "Adam",
     "trained_at": "own sparsity",
     "tested_at": "own sparsity",
+    "split_seed": 0,
     "test_correct": None,
     "transfer": "",
 }
@@ -103,6 +114,17 @@ def read_rows(path: Path) -> pd.DataFrame:
                 f"{path} holds the epochs {found} of {experiment}, which are not one whole run: {REMEDY}"
             )
     return rows
+
+
+def columns_needed(path: Path, rows: pd.DataFrame) -> list[str]:
+    """The columns with which a file goes on: those that came after it only once a row needs them, so that the rows in
+    it keep their bytes."""
+    known = pd.read_csv(path, nrows=0).columns if path.exists() else COLUMNS
+
+    def default(name: str) -> bool:
+        return (rows[name].isna() if LATER[name] is None else rows[name].eq(LATER[name])).all()
+
+    return [name for name in COLUMNS if name in known or not default(name)]
 
 
 def _number(text: str) -> float | str:

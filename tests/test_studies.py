@@ -19,6 +19,7 @@ from sparsecnn.studies import (
     hyperparameters,
     late_drop,
     matrix,
+    other_splits,
     rescaled_starts,
     studies_of,
     weight_decay,
@@ -27,7 +28,7 @@ from sparsecnn.studies import (
 
 def test_rescaled_starts_are_controlled_runs_but_for_the_first_weights():
     runs = rescaled_starts()
-    assert len(runs) == 18 and not set(runs) & set(grid())
+    assert len(runs) == 60 and not set(runs) & set(grid())
     assert {dataclasses.replace(run, architecture="mnist") for run in runs} <= set(grid())
     (one,) = rescaled_starts("digits", 0.33, 1, epochs=1)
     assert (one.dataset, one.sparsity, one.epochs) == ("digits", 0.33, 1)
@@ -38,15 +39,17 @@ def test_rescaled_starts_are_controlled_runs_but_for_the_first_weights():
 @pytest.mark.parametrize(
     ("dataset", "name", "decay"), [("mnist", "table5_mnist", 1e-3), ("caltech101", "table6_caltech101", 1e-3)]
 )
-def test_the_hyperparameter_grid_is_the_published_one_for_both_networks_and_three_seeds(dataset, name, decay):
+def test_the_hyperparameter_grid_is_the_published_one_for_both_networks(dataset, name, decay):
     runs = hyperparameters(dataset)
     cells = {(run.sparsity, run.batch_size, run.learning_rate) for run in runs}
     key = ["sparsity", "batch_size", "learning_rate"]
     assert cells == set(published(name)[key].itertuples(index=False, name=None))
-    assert len(runs) == len(set(runs)) == 2 * 9 * 2 * 3
+    seeds = {"SparseConvNet": 10 if dataset == "mnist" else 3, "ConvNet": 3}
+    assert len(runs) == len(set(runs)) == 2 * 9 * sum(seeds.values())
+    assert {(run.model, run.seed) for run in runs} == {(model, k) for model, n in seeds.items() for k in range(n)}
     assert {run.weight_decay for run in runs} == {decay} and {run.mask for run in runs} == {"validity"}
     # The main table's runs of the setting that both have serve both.
-    assert len(set(runs) & set(grid(dataset))) == 2 * 2 * 3
+    assert len(set(runs) & set(grid(dataset))) == 2 * sum(seeds.values())
 
 
 def test_a_part_of_the_hyperparameter_grid():
@@ -114,14 +117,15 @@ def test_slow_batch_norm_statistics_train_alike_and_evaluate_otherwise():
     assert not torch.allclose(*(network.eval()(image) for network in networks))
 
 
-@pytest.mark.parametrize(("dataset", "levels", "seeds"), [("mnist", 12, 3), ("caltech101", 9, 5)])
+@pytest.mark.parametrize(("dataset", "levels", "seeds"), [("mnist", 12, 10), ("caltech101", 9, 3)])
 def test_the_matrix_is_the_controlled_table_tested_at_more_and_a_network_trained_on_all(dataset, levels, seeds):
     runs = matrix(dataset)
     own = [run for run in runs if run.trained_at == "own sparsity"]
     assert {dataclasses.replace(run, tested_at="own sparsity") for run in own} == set(grid(dataset, "controlled"))
     assert len(own) == len(set(own)) == 3 * levels * seeds
     mixed = [run for run in runs if run.trained_at == "every sparsity"]
-    assert {(run.model, run.seed) for run in mixed} == set(itertools.product(MODELS, range(seeds)))
+    assert {(run.model, run.seed) for run in mixed} == set(itertools.product(MODELS, range(3)))
+    assert len(matrix(dataset, seeds=4)) == 3 * (levels + 1) * 4
     assert {run.tested_at for run in runs} == {"every sparsity"}
     assert [run.seed for run in runs] == sorted(run.seed for run in runs)
     assert {run.sparsity for run in matrix(dataset, 0.33, seeds=1)} == {0.33}
@@ -133,8 +137,8 @@ def test_weight_decay_is_tried_in_both_forms():
     assert {(run.optimiser, run.weight_decay) for run in runs} == {
         ("Adam", 0.0), ("Adam", 1e-3), ("Adam", 0.3), ("AdamW", 1e-3), ("AdamW", 0.3),
     }  # fmt: skip
-    for protocol in ("controlled", "as_reported"):
-        assert len(set(runs) & set(grid("caltech101", protocol))) == 3 * 2 * 2
+    for protocol, seeds in {"controlled": 3, "as_reported": 1}.items():
+        assert len(set(runs) & set(grid("caltech101", protocol))) == seeds * 2 * 2
     alike = {dataclasses.replace(run, protocol="controlled", optimiser="Adam", weight_decay=0.0) for run in runs}
     assert alike == {run for run in runs if run.weight_decay == 0}
 
@@ -143,7 +147,7 @@ def test_weight_decay_is_tried_in_both_forms():
 def test_every_study_of_a_data_set_has_its_runs(dataset):
     runs = studies_of(dataset, sparsity=0.3, seeds=1)
     assert tuple(runs) == STUDIES
-    only_caltechs = {"ablations", "late_drop", "weight_decay"}
+    only_caltechs = {"ablations", "late_drop", "weight_decay", "other_splits"}
     only_here = {"rescaled_starts"} if dataset in ("mnist", "digits") else only_caltechs
     assert {study for study in STUDIES if runs[study]} == {"matrix", "table", "hyperparameters", "bridges"} | only_here
     assert {(run.dataset, run.sparsity, run.seed) for part in runs.values() for run in part} == {(dataset, 0.3, 0)}
@@ -160,6 +164,13 @@ def test_a_bridge_leads_from_as_run_to_controlled_one_change_at_a_time(dataset, 
         changed = {name for name, old, new in pairs if old != new} - {"protocol"}
         together = {"split", "validation"} if dataset == "caltech101" else {"validation"}
         assert len(changed) == 1 or changed == together or (not changed and one.rule != other.rule), other.change
+
+
+def test_other_splits_are_controlled_runs_but_for_the_split():
+    runs = other_splits()
+    assert len(runs) == len(set(runs)) == 3 * 3 * 2 and {run.split_seed for run in runs} == {1, 2, 3}
+    assert {dataclasses.replace(run, split_seed=0) for run in runs} <= set(grid("caltech101", "controlled"))
+    assert not set(runs) & set(grid("caltech101"))
 
 
 def test_ablations_take_out_one_thing():

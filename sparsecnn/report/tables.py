@@ -102,9 +102,11 @@ def by_class(runs: pd.DataFrame) -> pd.DataFrame:
         Columns protocol, model, sparsity, seed, class, images, correct.
     """
     parts = []
-    for (dataset, validation, kind), alike in runs.groupby(["dataset", "validation", "split"]):
+    for (dataset, validation, kind, seed), alike in runs.groupby(["dataset", "validation", "split", "split_seed"]):
         data = load(dataset, pixels=False)
-        images = data.labels[split(data, int(validation), kind)[2]].bincount(minlength=len(data.classes)).numpy()
+        images = (
+            data.labels[split(data, int(validation), kind, int(seed))[2]].bincount(minlength=len(data.classes)).numpy()
+        )
         counted = alike[["protocol", "model", "sparsity", "seed"]].assign(
             correct=[[int(number) for number in counts.split()] for counts in alike["test_correct"]],
             images=[images] * len(alike),

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from ..checks import check_choice
 from ..experiment import DATASETS, PROTOCOLS, Experiment
 from ..files import naming_failures, output_root, replacing
-from ..records import COLUMNS, KINDS, experiments_in, no_rows, read_rows
+from ..records import COLUMNS, KINDS, columns_needed, experiments_in, no_rows, read_rows
 
 __all__ = [
     "claim",
@@ -89,7 +89,7 @@ def store(rows: pd.DataFrame) -> bool:
                 return False
             both = pd.concat([stored, rows[COLUMNS]], ignore_index=True) if len(stored) else rows[COLUMNS]
             with replacing(path) as file:
-                both.to_csv(file, index=False)
+                both[columns_needed(path, both)].to_csv(file, index=False)
     return True
 
 

@@ -103,8 +103,8 @@ def sweep(
     if not todo:
         return store.of_experiments(experiments)
     if client is None:
-        for name, validation, kind in sorted({(run.dataset, run.validation, run.split) for run in todo}):
-            split(load(name), validation, kind)
+        for name, *how in sorted({(run.dataset, run.validation, run.split, run.split_seed) for run in todo}):
+            split(load(name), *how)
     if not rerun:
         check_writable(store.runs_folder())
 

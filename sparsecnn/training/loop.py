@@ -54,7 +54,7 @@ def run_epochs(
     The experiments are those that an ensemble may hold (see ensembles.ensembles_of), or one of any kind.
     """
     first, runs = experiments[0], len(experiments)
-    train, validation, test = split(data, first.validation, first.split)
+    train, validation, test = split(data, first.validation, first.split, first.split_seed)
     if 0 < (few := first.train_images) < len(train):
         train = train[torch.arange(few) * len(train) // few]
     network, compute = networks_of(experiments, device)

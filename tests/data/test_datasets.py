@@ -217,6 +217,15 @@ def test_caltech_101_is_split_64_16_20_and_always_the_same(kind):
     most = max((labels[part].bincount(minlength=101) - shares * len(part)).abs().max() for part in parts)
     assert (most <= 1) == (not kind.endswith("unstratified"))
     assert hashlib.md5(together.numpy().tobytes()).hexdigest()[:8] == checksum
+    again = split(data, validation, kind, seed=1)
+    assert [len(part) for part in again] == sizes and not any(map(torch.equal, parts, again))
+
+
+def test_another_split_leaves_the_data_sets_own_test_images():
+    parts, others = (split(load("digits"), 125, seed=seed) for seed in (0, 1))
+    assert torch.equal(parts[2], others[2]) and not torch.equal(parts[1], others[1])
+    with pytest.raises(SettingError, match="seed=-1"):
+        split(load("digits"), 125, seed=-1)
 
 
 def mapped_memory() -> int:
