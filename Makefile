@@ -2,7 +2,7 @@
 # make test       lint, unit tests, and every notebook run and compared with its committed outputs
 # make html       the web page of the executed notebooks, into build/html/
 # make full       train what results/ is missing, then make notebooks (days on a CPU; it resumes)
-# make notebooks  run every notebook in place from results/, which writes the tables and figures, and the README's tables
+# make notebooks  run every notebook in place from results/, which writes the tables and figures, and those of the pages
 # make bench      measure speed ratios on this machine
 PYTHON ?= python3
 BIN := .venv/bin
@@ -19,11 +19,14 @@ setup: .venv/ready
 	$(BIN)/pip install --quiet --no-compile --requirement requirements.txt --editable .
 	touch $@
 
-# The web page of the notebooks in folder $(1), into folder $(2), with more options of sphinx-build in $(3).
+# The web page of the notebooks in folder $(1), into folder $(2), with more options of sphinx-build in $(3). Pages lie as in
+# the repository, so that links lead there and here.
 define site
 	rm -rf build/site $(2)
-	mkdir -p build/site
-	cp -r site/index.md README.md figures $(1)/[0-9]*.ipynb build/site
+	mkdir -p build/site/notebooks build/site/benchmarks
+	cp -r site/index.md README.md RELIABILITY.md CONTRIBUTING.md docs figures build/site
+	cp benchmarks/README.md build/site/benchmarks
+	cp $(1)/[0-9]*.ipynb build/site/notebooks
 	$(BIN)/python -m sphinx --quiet --fail-on-warning -c site -d build/doctrees $(3) build/site $(2)
 	@echo "The web page: $(CURDIR)/$(2)/index.html"
 endef
@@ -69,7 +72,7 @@ full: setup
 
 notebooks: setup
 	$(BIN)/jupyter nbconvert --to notebook --inplace --execute --ExecutePreprocessor.record_timing=False $(NOTEBOOKS)
-	$(BIN)/python -m sparsecnn.report.readme
+	$(BIN)/python -m sparsecnn.report.pages
 
 bench: setup
 	$(BIN)/python benchmarks/layer.py

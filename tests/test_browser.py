@@ -42,7 +42,17 @@ def site() -> Path:
 
 def test_site_is_small_and_whole(site):
     assert sum(path.stat().st_size for path in site.rglob("*") if path.is_file()) < 15e6
-    assert {path.stem for path in site.glob("*.html")} >= {"index", *NOTEBOOKS}
+    assert {path.stem for path in site.glob("notebooks/*.html")} == set(NOTEBOOKS)
+    assert {path.name for path in (REPOSITORY / "docs").glob("*.md")} == {
+        f"{path.stem}.md" for path in site.glob("docs/*.html")
+    }
+
+
+def pages_of(site: Path) -> list[str]:
+    """Every page, but for those of Sphinx's own."""
+    paths = (path.relative_to(site) for path in site.rglob("*.html"))
+    names = (path.with_suffix("").as_posix() for path in paths if path.parts[0] != "_static")
+    return sorted(name for name in names if name not in ("genindex", "search"))
 
 
 @pytest.mark.parametrize("width", [1280, 400])
@@ -54,7 +64,7 @@ def test_every_page_renders_offline(site, browser, scheme, width):
     page.on("requestfailed", lambda request: trouble.append(f"not loaded: {request.url}"))
     page.on("pageerror", lambda error: trouble.append(str(error)))
     page.on("console", lambda message: trouble.append(message.text) if message.type == "error" else None)
-    for name in ("index", *NOTEBOOKS):
+    for name in pages_of(site):
         page.goto((site / f"{name}.html").as_uri())
         assert page.locator("html").get_attribute("data-theme") == scheme
         assert page.locator("article h1").count() == 1
@@ -73,7 +83,7 @@ def test_every_page_renders_offline(site, browser, scheme, width):
 def test_every_link_leads_somewhere(site, browser):
     page = browser.new_page()
     dead = []
-    for name in ("index", *NOTEBOOKS):
+    for name in pages_of(site):
         page.goto((site / f"{name}.html").as_uri())
         for href in page.eval_on_selector_all("a[href]", "links => links.map(link => link.href)"):
             address = urlsplit(href)

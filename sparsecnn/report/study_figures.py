@@ -1,4 +1,4 @@
-"""The studies' figures: heat maps of settings, train x test matrices, bridges, masks with structure."""
+"""The studies' figures: the headline, heat maps of settings, train x test matrices, bridges, masks with structure."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -7,9 +7,35 @@ from matplotlib.figure import Figure
 
 from .figures import COLOURS, MARKERS, PUBLISHED, shared_legend
 
-__all__ = ["bridges", "heat_maps", "matrices", "structured_masks"]
+__all__ = ["bridges", "headline", "heat_maps", "matrices", "structured_masks"]
 
 GAIN, LOSS = "#56B4E9", "#E69F00"  # of Okabe and Ito's colours those that no network has
+
+
+def headline(panels: dict[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Figure:
+    """SparseConvNet less ConvNet in points against sparsity, a panel a data set.
+
+    ``panels``: by title, what was measured in ``controlled`` (columns sparsity, difference, ci95: tables.differences)
+    and what others published (columns sparsity, difference, source; each source a grey line).
+    """
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.2 * len(panels), 3.6), sharey=True, squeeze=False)
+    styles = (("v", ":"), ("P", "--"), ("X", "-."))
+    for (title, (ours, published)), panel in zip(panels.items(), axes[0], strict=True):
+        panel.axhline(0, color=COLOURS["ConvNet"], label="ConvNet")
+        for (source, line), (marker, dashes) in zip(published.groupby("source", sort=False), styles, strict=False):
+            panel.plot(
+                100 * line["sparsity"], line["difference"], color=PUBLISHED, marker=marker, ls=dashes, lw=1,
+                mfc="white", label=f"SparseConvNet, {source}",
+            )  # fmt: skip
+        panel.errorbar(
+            100 * ours["sparsity"], ours["difference"], ours["ci95"].fillna(0),
+            color=COLOURS["SparseConvNet"], marker=MARKERS["SparseConvNet"], capsize=2,
+            label="SparseConvNet, controlled",
+        )  # fmt: skip
+        panel.set(title=title, xlabel="missing pixels (%)")
+    axes[0, 0].set_ylabel("points of test accuracy above ConvNet")
+    shared_legend(figure)
+    return figure
 
 
 def heat_maps(table: pd.DataFrame, title: str) -> Figure:

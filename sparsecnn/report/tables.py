@@ -9,7 +9,7 @@ from scipy import stats
 
 from ..checks import check_choice
 from ..data.datasets import load, split
-from ..experiment import Experiment, selection
+from ..experiment import Experiment, family_of, selection
 from ..files import REPOSITORY, output_root, replacing
 from ..records import reported_row
 from ..sweeps.store import of_experiments
@@ -29,6 +29,7 @@ __all__ = [
     "over_seeds",
     "paired_difference",
     "published",
+    "published_differences",
     "published_runs",
     "save",
     "selected",
@@ -293,6 +294,15 @@ def after_epoch(rows: pd.DataFrame, epoch: int, model: str, protocols: Sequence[
     """Test accuracy of a model's runs after one epoch, a line a sparsity, a column a protocol and seed."""
     here = rows[(rows["model"] == model) & (rows["epoch"] == epoch) & rows["protocol"].isin(protocols)]
     return here.pivot_table(index="sparsity", columns=["protocol", "seed"], values="test_accuracy", sort=False).round(2)
+
+
+def published_differences(dataset: str) -> pd.DataFrame:
+    """SparseConvNet less ConvNet as others published it on a data set, in points: columns source, sparsity,
+    difference."""
+    table = published({"mnist": "table3_mnist", "caltech101": "table4_caltech101"}[family_of(dataset)])
+    accuracy = table.pivot(index="sparsity", columns="model", values="accuracy")
+    difference = (accuracy["SparseConvNet"] - accuracy["ConvNet"]).rename("difference").reset_index()
+    return difference.assign(source="the report")
 
 
 def published_runs() -> pd.DataFrame:

@@ -10,7 +10,7 @@ from sparsecnn.data.datasets import load, split
 from sparsecnn.experiment import experiment, grid
 from sparsecnn.files import REPOSITORY
 from sparsecnn.records import SETTINGS
-from sparsecnn.report import readme, tables
+from sparsecnn.report import pages, tables
 from sparsecnn.report.claims import judge
 from sparsecnn.report.statistics import beyond_table, matrix_table, transfers
 from sparsecnn.studies import hyperparameters, matrix
@@ -230,12 +230,13 @@ def test_a_setting_table_reads_like_the_published_one():
     assert wide[("SparseConvNet, published", 64)].tolist() == ["97.25", "97.38"]
 
 
-def test_the_readmes_tables_are_those_of_the_results(tmp_path):
-    copy = tmp_path / "README.md"
-    text = (REPOSITORY / "README.md").read_text()
-    copy.write_text(text)
-    readme.update_readme(copy)
-    assert copy.read_text() == text
+@pytest.mark.parametrize("page", pages.PAGES)
+def test_the_tables_of_pages_are_those_of_the_results(page, tmp_path):
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    copy = tmp_path / "page.md"
+    copy.write_text(text, encoding="utf-8")
+    pages.update_page(copy)
+    assert copy.read_text(encoding="utf-8") == text
 
 
 def test_settings_are_a_line_a_protocol_and_network():

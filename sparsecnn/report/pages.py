@@ -1,4 +1,4 @@
-"""The README's tables, written from those of results/."""
+"""The tables of pages, the README's first, written from those of results/."""
 
 import re
 from pathlib import Path
@@ -8,11 +8,11 @@ import pandas as pd
 from ..files import REPOSITORY
 from .tables import wide
 
-__all__ = ["markdown", "update_readme"]
+__all__ = ["PAGES", "markdown", "update_page"]
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """A wide table for the README."""
+    """A wide table for a page."""
     head = [table.columns.name or "", *table.columns]
     lines = [
         head,
@@ -48,21 +48,25 @@ def _costs(measured: pd.DataFrame, mode: str) -> pd.DataFrame:
     return ratios.reset_index(["batch", "device"]).rename_axis(columns="convolution")
 
 
-IN_README = {"claims": _verdicts, "benchmarks": _speeds, "benchmarks_layer": _costs}  # and otherwise wide
+ON_PAGES = {"claims": _verdicts, "benchmarks": _speeds, "benchmarks_layer": _costs}  # and otherwise wide
+PAGES = ("README.md", "benchmarks/README.md")
 
 
-def update_readme(path: Path = REPOSITORY / "README.md") -> None:
-    """Writes tables of results/ between the README's markers for them, which end with <!-- end -->: a table at
+def update_page(path: Path) -> None:
+    """Writes tables of results/ between a page's markers for them, which end with <!-- end -->: a table at
     <!-- its name -->, a protocol's or mode's part of it at <!-- its name, part -->."""
 
     def fill(marker: re.Match) -> str:
         name, part = marker.groups()
-        shown = IN_README.get(name, wide)(pd.read_csv(REPOSITORY / f"results/{name}.csv"), part)
+        shown = ON_PAGES.get(name, wide)(pd.read_csv(REPOSITORY / f"results/{name}.csv"), part)
         head = marker[0].split(" -->")[0]
         return f"{head} -->\n\n{markdown(shown)}\n<!-- end -->"
 
-    path.write_text(re.sub(r"<!-- (\w+)(?:, (\w+))? -->.*?<!-- end -->", fill, path.read_text(), flags=re.DOTALL))
+    text = path.read_text(encoding="utf-8")
+    filled = re.sub(r"<!-- (\w+)(?:, (\w+))? -->.*?<!-- end -->", fill, text, flags=re.DOTALL)
+    path.write_text(filled, encoding="utf-8")
 
 
 if __name__ == "__main__":  # make notebooks
-    update_readme()
+    for page in PAGES:
+        update_page(REPOSITORY / page)
