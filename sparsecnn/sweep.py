@@ -34,8 +34,13 @@ def main() -> None:
         for study, runs in studies_of(dataset, asked.sparsity, asked.seeds).items():
             if asked.study in (None, study):
                 experiments += [run for run in runs if asked.protocol in (None, run.protocol)]
-    # A run may serve several studies.
-    sweep(list(dict.fromkeys(experiments)), device=asked.device, workers=asked.workers, minutes=asked.minutes)
+    sweep(
+        list(dict.fromkeys(experiments)),  # a run may serve several studies
+        device=asked.device,
+        workers=asked.workers,
+        minutes=asked.minutes,
+        parameters=vars(asked),
+    )
 
 
 if __name__ == "__main__":  # make full

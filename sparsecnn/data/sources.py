@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from tqdm.auto import tqdm
 
 from ..files import REPOSITORY
+from ..progress import bar
 from .downloads import DataError
 from .images import DIGITS, IMAGENET_SCALE, MNIST_SCALE, Images
 
@@ -92,9 +92,9 @@ def caltech101(root: Path) -> Images:
 
         try:
             pixels = _room_for_pixels(half_done, shape)
-            with ThreadPoolExecutor() as pool:
-                work = pool.map(decode, range(len(names)))
-                list(tqdm(work, total=len(names), desc="Caltech-101, decoded once", unit="image"))
+            with ThreadPoolExecutor() as pool, bar(len(names), desc="Caltech-101, decoded once", unit="image") as shown:
+                for _ in pool.map(decode, range(len(names))):
+                    shown.update()
             pixels.flush()
             cache = caches / f"caltech101-{key}-{zlib.crc32(pixels):08x}.npy"
             os.replace(half_done, cache)

@@ -1,7 +1,6 @@
 """How the notebooks show figures and tables: on GitHub, in JupyterLab, on the web page and as plain text."""
 
 import io
-import os
 from collections.abc import Callable
 from numbers import Integral
 
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 
 from ..experiment import PROTOCOLS
 from ..files import output_root, replacing
+from ..progress import has_page
 
 __all__ = ["Sentences", "Table", "say", "show_figure", "show_slider", "show_table"]
 
@@ -42,8 +42,7 @@ def show_slider(draw: Callable[[float, str], Figure], sparsity: float, schemes: 
     Args:
         sparsity, schemes: what it starts with, the first of the schemes; the slider goes from 0 to 0.95.
     """
-    # Servers of notebooks tell a kernel so that a page is open on it: Jupyter's and Colab's.
-    if not {"JPY_SESSION_NAME", "COLAB_RELEASE_TAG"} & os.environ.keys():
+    if not has_page():
         show_figure(draw(sparsity, schemes[0]), alt)
         return
     slider = widgets.FloatSlider(

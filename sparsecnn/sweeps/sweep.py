@@ -7,24 +7,27 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ..checks import SettingError, check_choice, check_range, check_type
 from ..data.datasets import load, split
 from ..experiment import Experiment, check_experiment
 from ..files import check_writable
 from ..models import LAYERS
+from ..progress import bar as progress_bar
+from ..progress import say
 from ..records import no_rows
 from ..training import resuming
 from ..training.devices import DEVICES, choose_device
 from ..training.ensembles import ensembles_of
 from . import store
+from .cost import after_first_epoch, announcement, expected_seconds, number_of
 from .executors import Cluster, Here, Processes, TimeIsUp, visible_gpus
 
 if TYPE_CHECKING:
@@ -61,10 +64,12 @@ def sweep(
     workers: int | None = None,
     client: "Client | None" = None,
     minutes: float | None = None,
+    parameters: Iterable[str] = ("minutes",),
 ) -> pd.DataFrame:
     """Trains the experiments that are not stored yet, and returns the rows of all, with ``run``: the index in the list.
 
-    On CUDA those that :mod:`sparsecnn.training.ensembles` says are trained together.
+    Before it trains it says how many runs that are, and for how long. On CUDA those that
+    :mod:`sparsecnn.training.ensembles` says are trained together.
 
     Args:
         device: "auto", "cpu" or "cuda".
@@ -77,6 +82,7 @@ def sweep(
             started that would, going by the slowest so far, be neither ended nor saved within it. A run that trains in
             this process ends its epoch first, if late, and in a rerun all of them. Rows of the finished ones are
             returned; the same call later goes on.
+        parameters: names of the caller's parameters, of which that line names those that make it shorter.
 
     Raises:
         SettingError, DataError, ResultsError: before any work starts, where a setting, a data set or the store is not
@@ -108,23 +114,29 @@ def sweep(
     if not rerun:
         check_writable(store.runs_folder())
 
-    fresh = []
-    with tqdm(total=sum(experiment.epochs for experiment in todo), desc=f"{len(todo)} runs", unit="epoch") as bar:
+    if workers is None:
+        workers = _cores() if device == "cpu" else len(visible_gpus()) or 1
+    # A cluster's device is its workers' to know.
+    ensembles = ensembles_of(todo, device if client is None else "cpu", workers)
+    workers = min(workers, len(ensembles)) if client is None else max(1, len(client.nthreads()))
+    expected = expected_seconds(todo, device, workers) if client is None else None
+    say(announcement(todo, workers, expected, parameters))
+
+    fresh, begun = [], time.monotonic()
+    with progress_bar(sum(experiment.epochs for experiment in todo), desc=number_of(todo), unit="epoch") as bar:
         reached = [0] * len(todo)
 
         def show(number: int, epoch: int, loss: float, accuracy: float) -> None:
             run = todo[number]
+            if expected is None and epoch == 1 and not any(reached):
+                steps = sum(todo[numbers[0]].epochs for numbers in ensembles)
+                say(after_first_epoch(time.monotonic() - begun, steps, workers))
             name = f"{run.model}, {run.sparsity:.0%} missing, seed {run.seed}"
             bar.set_postfix_str(f"{name}: loss {loss:.3f}, accuracy {accuracy:.1f}%", refresh=False)
             # A run may go on from an earlier sitting, or start again on another worker.
             bar.update(max(0, epoch - reached[number]))
             reached[number] = max(epoch, reached[number])
 
-        if workers is None:
-            workers = _cores() if device == "cpu" else len(visible_gpus()) or 1
-        # A cluster's device is its workers' to know.
-        ensembles = ensembles_of(todo, device if client is None else "cpu", workers)
-        workers = min(workers, len(ensembles))
         end = time.monotonic() + 60 * minutes if minutes else math.inf
         if client is not None:
             executor = Cluster(device, show, client)

@@ -18,6 +18,7 @@ __all__ = [
     "computes_in_bf16",
     "exact_float32",
     "keep_freed_memory",
+    "name_of",
     "release_freed_memory",
 ]
 
@@ -37,6 +38,11 @@ def choose_device(name: str = "auto") -> torch.device:
     if name == "auto":
         name = available_devices()[-1]
     return torch.device(name)
+
+
+def name_of(device: torch.device) -> str:
+    """The name under which a run's rows say where it was trained."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu, 1 thread"
 
 
 def computes_in_bf16(device: torch.device) -> bool:

@@ -18,7 +18,7 @@ from ..files import REPOSITORY, check_writable
 from ..records import COLUMNS
 from .batches import DROPOUT, seed_of
 from .checkpoints import save_network
-from .devices import choose_device, computes_in_bf16, exact_float32, keep_freed_memory, release_freed_memory
+from .devices import choose_device, computes_in_bf16, exact_float32, keep_freed_memory, name_of, release_freed_memory
 from .loop import Told, initial_network, run_epochs
 from .resuming import Sitting
 
@@ -120,7 +120,7 @@ def _train(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu, 1 thread"
+        name = name_of(device)
         provenance = {
             "device": name if len(experiments) == 1 else f"{name}, an ensemble of {len(experiments)}",
             "torch": version("torch"),
