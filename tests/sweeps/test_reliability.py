@@ -19,7 +19,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
 from distributed import Client, LocalCluster
 from jupyter_client.manager import start_new_kernel
 
@@ -464,17 +463,6 @@ def test_a_lack_of_memory_is_said():
     hungry = brief(train_images=0, batch_size=1300)  # 65 MB a feature map
     message = answer(_short_of_memory, hungry, 100 << 20)
     assert message.startswith("TrainingError: out of memory on cpu in Experiment(") and "batch_size" in message
-
-
-@pytest.mark.cuda
-def test_a_gpu_out_of_memory_is_said_and_the_next_run_goes_on():
-    torch.cuda.set_per_process_memory_fraction(1e-5)
-    try:
-        with pytest.raises(TrainingError, match="^out of memory on cuda in Experiment.*batch_size"):
-            sweep([brief()], "cuda")
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0)
-    assert len(sweep([brief()], "cuda")) == 1
 
 
 # A cluster

@@ -5,12 +5,13 @@ import time
 
 import pandas as pd
 import pytest
+import torch
 
 from sparsecnn.checks import SettingError
 from sparsecnn.experiment import experiment
 from sparsecnn.sweeps import store
 from sparsecnn.sweeps.sweep import missing, sweep
-from sparsecnn.training.train import train
+from sparsecnn.training.train import TrainingError, train
 
 RUNS = [
     experiment("digits", "controlled", model, sparsity, epochs=2)
@@ -124,3 +125,14 @@ def test_a_run_is_found_again_whatever_its_numbers(output, number):
     run = experiment("digits", "as_reported", "ConvNet", number, epochs=1, train_images=100, learning_rate=number)
     store.store(train(run, "cpu"))
     assert missing([run]) == [] and not store.store(train(run, "cpu"))
+
+
+@pytest.mark.cuda
+def test_a_gpu_out_of_memory_is_said_and_the_next_run_goes_on():
+    torch.cuda.set_per_process_memory_fraction(1e-5)
+    try:
+        with pytest.raises(TrainingError, match="^out of memory on cuda in Experiment.*batch_size"):
+            sweep(RUNS[2:3], "cuda")
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert len(sweep(RUNS[2:3], "cuda")) == 2

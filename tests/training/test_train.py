@@ -6,9 +6,7 @@ import pytest
 import torch
 
 from sparsecnn.checks import SettingError
-from sparsecnn.data.datasets import available, load
-from sparsecnn.data.downloads import data_root
-from sparsecnn.data.images import Images
+from sparsecnn.data.datasets import available
 from sparsecnn.experiment import CALTECH_SPARSITIES, MODELS, PROTOCOLS, SPARSITIES, Experiment, experiment
 from sparsecnn.records import COLUMNS
 from sparsecnn.training.batches import Batches, EnsembleBatches, FixedMaskBatches, generator_of
@@ -16,27 +14,7 @@ from sparsecnn.training.devices import compiles
 from sparsecnn.training.loop import initial_network
 from sparsecnn.training.train import choose_device, precision_of, train
 
-
-@pytest.fixture(autouse=True)
-def data(monkeypatch) -> Images:
-    """800 images to train with and 300 to test with, of real MNIST where it lies here, else of its stand-in."""
-    whole = load("mnist" if (data_root() / "MNIST/raw").is_dir() else "digits")
-    chosen = torch.cat([torch.arange(800), torch.arange(300) + len(whole.labels) - whole.test_count])
-    few = dataclasses.replace(whole, images=whole.images[chosen], labels=whole.labels[chosen], test_count=300)
-    monkeypatch.setattr("sparsecnn.training.train.load", lambda name: few)
-    return few
-
-
-@pytest.fixture
-def photographs(monkeypatch) -> Images:
-    """Twenty photographs of each of five classes, of real Caltech-101 where it lies here, else of its stand-in."""
-    whole = load("caltech101" if (data_root() / "caltech101/101_ObjectCategories").is_dir() else "shapes")
-    chosen = torch.cat([torch.nonzero(whole.labels == label)[:20, 0] for label in range(5)])
-    few = dataclasses.replace(
-        whole, images=whole.images[chosen], labels=whole.labels[chosen], classes=whole.classes[:5]
-    )
-    monkeypatch.setattr("sparsecnn.training.train.load", lambda name: few)
-    return few
+pytestmark = pytest.mark.usefixtures("digits")
 
 
 def tiny(protocol: str, model: str, **changes) -> Experiment:
@@ -141,19 +119,19 @@ def test_progress_is_told_after_each_epoch():
     assert seen == list(rows[["epoch", "train_loss", "train_accuracy"]].itertuples(index=False, name=None))
 
 
-def test_dropped_pixels_become_black_before_normalisation(data):
+def test_dropped_pixels_become_black_before_normalisation(digits):
     run = tiny("as_reported", "ConvNet")
-    batches = Batches(data, run, torch.device("cpu"))
+    batches = Batches(digits, run, torch.device("cpu"))
     chosen = torch.arange(20, 40)
     image, mask, label = batches(chosen, torch.Generator().manual_seed(1))
-    pixels = torch.where(mask, data.images[chosen] / 255, 0)
-    torch.testing.assert_close(image, (pixels - data.mean[0]) / data.std[0], atol=1e-5, rtol=1e-5)
+    pixels = torch.where(mask, digits.images[chosen] / 255, 0)
+    torch.testing.assert_close(image, (pixels - digits.mean[0]) / digits.std[0], atol=1e-5, rtol=1e-5)
     assert (~mask).flatten(1).sum(1).tolist() == [int(784 * 0.3)] * 20
-    assert torch.equal(label, data.labels[chosen])
+    assert torch.equal(label, digits.labels[chosen])
 
 
-def test_as_run_takes_brighter_than_the_mean_for_observed(data):
-    batches = Batches(data, tiny("as_run", "SparseConvNet"), torch.device("cpu"))
+def test_as_run_takes_brighter_than_the_mean_for_observed(digits):
+    batches = Batches(digits, tiny("as_run", "SparseConvNet"), torch.device("cpu"))
     image, mask, _ = batches(torch.arange(20), torch.Generator().manual_seed(1))
     assert torch.equal(mask, image > 0)
     assert mask.float().mean() < 0.5  # most of a digit's picture is black
@@ -210,9 +188,9 @@ def test_caltechs_networks_are_tested_at_every_sparsity(photographs):
     assert len(found.split()) == len(CALTECH_SPARSITIES) - 1 + 4
 
 
-def test_training_at_every_sparsity_mixes_levels_and_leaves_the_test_at_its_own(data, photographs):
+def test_training_at_every_sparsity_mixes_levels_and_leaves_the_test_at_its_own(digits, photographs):
     run = tiny("controlled", "ConvNet", trained_at="every sparsity")
-    batches = Batches(data, run, torch.device("cpu"))
+    batches = Batches(digits, run, torch.device("cpu"))
     missing = {
         use: (~batches.draw(use, torch.Generator().manual_seed(0), torch.arange(300))).flatten(1).sum(1).tolist()
         for use in ("own", "training")
@@ -233,12 +211,12 @@ def test_a_network_learns_from_images_of_every_sparsity():
     assert rows["test_accuracy"].iloc[-1] > 40
 
 
-def test_all_models_of_a_seed_see_the_same_masks_and_another_seed_sees_others(data):
+def test_all_models_of_a_seed_see_the_same_masks_and_another_seed_sees_others(digits):
     device = torch.device("cpu")
 
     def masks(model: str, seed: int):
         run = tiny("controlled", model, seed=seed)
-        return Batches(data, run, device)(torch.arange(9), generator_of(run, 2))[1]
+        return Batches(digits, run, device)(torch.arange(9), generator_of(run, 2))[1]
 
     assert torch.equal(masks("SparseConvNet", 0), masks("ConvNet", 0))
     assert not torch.equal(masks("ConvNet", 0), masks("ConvNet", 1))
@@ -254,28 +232,6 @@ def test_a_device_that_is_not_there_or_not_known_is_refused():
 
 def test_stand_ins_need_no_download():
     assert available("digits") == "digits"
-
-
-@pytest.mark.cuda
-@pytest.mark.parametrize("model", MODELS)
-def test_cuda_and_cpu_agree_on_caltech(model, photographs):
-    # Without dropout, whose random numbers are each device's own.
-    changes = {"validation": 10, "train_images": 32, "batch_size": 8, "epochs": 2, "architecture": "caltech_no_dropout"}
-    run = experiment("caltech101", "controlled", model, 0.3, **changes)
-    cpu, cuda = (train(run, device, precision="float32") for device in ("cpu", "cuda"))
-    np.testing.assert_allclose(cuda["train_loss"], cpu["train_loss"], rtol=0.05)
-    fast = train(run, "cuda")
-    assert set(fast["precision"]) == {"bf16"}
-    np.testing.assert_allclose(fast["train_loss"], cpu["train_loss"], rtol=0.1)
-
-
-@pytest.mark.cuda
-@pytest.mark.parametrize("model", MODELS)
-def test_cuda_and_cpu_agree(model):
-    run = tiny("as_reported", model)
-    cpu, cuda = (train(run, device) for device in ("cpu", "cuda"))
-    np.testing.assert_allclose(cuda["train_loss"], cpu["train_loss"], rtol=0.02)
-    np.testing.assert_allclose(cuda["test_accuracy"], cpu["test_accuracy"], atol=2)
 
 
 def test_cudnn_is_on_and_deterministic_while_a_network_trains():
