@@ -19,6 +19,7 @@ from ..experiment import CALTECH, MNIST, Experiment
 from ..files import ResultsError, output_root
 from ..sweeps import store
 from ..sweeps.executors import connect
+from ..sweeps.plan import rows_of
 from ..sweeps.sweep import sweep
 from ..training.devices import choose_device
 
@@ -136,7 +137,8 @@ def start_with_runs(
         studies: gives the Experiments of each study on a data set; called before any work starts.
         datasets: the data sets of the notebook, those of the report.
         dataset: one of them, or a stand-in for one; None = all of them.
-        asked: the parameters that ask for other runs than the recorded ones where they are not None.
+        asked: the parameters that ask for other runs than the recorded ones where they are not None, ``seeds`` among
+            them; see sweeps.plan.rows_of.
         rerun: train everything anew.
         device, scheduler: as in sweeps.sweep.sweep and sweeps.executors.connect.
 
@@ -159,7 +161,8 @@ def start_with_runs(
     experiments = {(name, study): runs for name in names for study, runs in studies(name).items()}
     # A run may serve several studies.
     every = list(dict.fromkeys(run for runs in experiments.values() for run in runs))
-    recorded = sweep(every, device=device, rerun=rerun, client=client) if training else store.of_experiments(every)
+    seeds = asked.get("seeds")
+    recorded = rows_of(every, training, seeds, rerun, device, client=client, parameters=(*asked, "dataset"))
     if recorded.empty:
         raise ResultsError(f"{output_root()} holds no recorded runs: set a parameter, say seeds, to train some")
     part = any(asked.get(name) is not None for name in PARTS)
