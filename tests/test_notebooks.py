@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import papermill
 import pytest
 
 from sparsecnn.data.datasets import load, split
-from sparsecnn.experiment import Experiment
+from sparsecnn.experiment import SEEDS, Experiment
 from sparsecnn.files import REPOSITORY
 from sparsecnn.records import COLUMNS, SETTINGS
 from sparsecnn.studies import studies_of
@@ -150,10 +151,11 @@ def test_the_caltech_notebook_shows_a_full_store(full_store):
 
 def test_the_discussion_shows_a_full_store(full_store):
     outputs = execute("05_discussion", full_store)
-    assert "MNIST: 117 of 117" in text_of(outputs["scope"]) and "Caltech-101: 150 of 150" in text_of(outputs["scope"])
-    for figure in ("matrix", "structured", "bridges"):
+    counts = re.findall(r"(\d+) of (\d+) runs", text_of(outputs["scope"]))
+    assert len(counts) == 11 and all(found == asked for found, asked in counts)
+    for figure in ("headline", "matrix", "structured", "bridges"):
         assert has_figure(outputs[figure]), figure
-    assert "Figure 5: 6 of 6 runs" in text_of(outputs["ablations"])
+    assert "no batch norm" in text_of(outputs["ablations"])
     written = {path.name for path in (full_store / "results").glob("*.csv")}
     assert written == {"claims.csv"} | {
         f"matrix_{name}{suffix}.csv" for name in ("mnist", "caltech101") for suffix in ("", "_beyond")
@@ -162,7 +164,7 @@ def test_the_discussion_shows_a_full_store(full_store):
     assert list(matrix.columns) == [
         "model", "train_sparsity", "test_sparsity", "n_seeds", "accuracy_mean", "accuracy_ci95",
     ]  # fmt: skip
-    assert matrix["n_seeds"].eq(5).all() and len(matrix) == 3 * 9 * 9
+    assert matrix["n_seeds"].eq(SEEDS["caltech101"]["controlled"]).all() and len(matrix) == 3 * 9 * 9
     claims = pd.read_csv(full_store / "results/claims.csv")
     assert len(claims) == 10 and not claims["verdict"].eq("cannot be tested").any()
 
@@ -171,6 +173,6 @@ def test_the_discussion_trains_what_it_is_asked_for(output):
     outputs = execute(
         "05_discussion", output, dataset="digits", sparsity=0.3, seeds=1, epochs=1, train_images=200, device="cpu"
     )
-    assert "digits (scikit-learn's, standing in for MNIST): 3 of 3 runs" in text_of(outputs["scope"])
+    assert "digits (scikit-learn's, standing in for MNIST), matrix: 3 of 3 runs" in text_of(outputs["scope"])
     assert has_figure(outputs["structured"])
     assert not list((output / "results").glob("*.csv"))
