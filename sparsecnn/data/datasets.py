@@ -5,11 +5,13 @@ The data root is the environment's SPARSECNN_DATA, or ``data/`` in the repositor
 
 import functools
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 # torchvision and scikit-learn take seconds to import, which who reads results need not wait for: imported where needed.
 from ..checks import SettingError, check_choice, check_range, check_type
@@ -18,7 +20,7 @@ from . import sources, standins
 from .downloads import OfflineError, data_root, fetch
 from .images import DIGITS, IMAGENET_SCALE, MNIST_SCALE, TITLES, Images
 
-__all__ = ["available", "load", "split"]
+__all__ = ["Pictures", "available", "load", "split"]
 
 STAND_IN = {"mnist": "digits", "caltech101": "shapes"}
 # The published notebooks' two, and ours.
@@ -69,6 +71,38 @@ def _load(name: str, root: Path) -> Images:
             return Images(name, images, labels, DIGITS, test_count=test_count, **MNIST_SCALE)
         case "shapes":
             return Images(name, *standins.shapes(), tuple(standins.SHAPES), **IMAGENET_SCALE)
+
+
+class Pictures(Dataset):
+    """The images of a data set one by one, as torchvision's data sets give them: ``(image, label)``.
+
+    An image is a uint8 tensor C x H x W; of Caltech-101 it is checked and decoded when it is read, so that a few do not
+    cost the decoding of all. Of a data set with test images of its own, these alone.
+
+    Args:
+        name: as in :func:`load`, downloaded first where it is missing.
+        transform: applied to an image.
+
+    Raises:
+        SettingError, DataError: as :func:`load`; DataError also where an image that is read is not the canonical one.
+    """
+
+    def __init__(self, name: str, transform: Callable[[Tensor], Tensor] | None = None):
+        self.data, self.root, self.transform = load(name, pixels=False), data_root(), transform
+        if name in STAND_IN:
+            fetch(name, self.root)
+        self.labels = self.data.labels[-self.data.test_count :]  # all, where the count is 0
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        label = int(self.labels[index])  # an IndexError ends iteration
+        if self.data.images.is_meta:
+            image = sources.caltech101_image(self.root, index)
+        else:
+            image = self.data.images[index - len(self) if index >= 0 else index]
+        return (self.transform(image) if self.transform else image), label
 
 
 def split(data: Images, validation: int = 0, kind: str = "own", seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:

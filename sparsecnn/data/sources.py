@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import math
 import os
 import zlib
@@ -12,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from ..files import REPOSITORY
 from ..progress import bar
 from .downloads import DataError
 from .images import DIGITS, IMAGENET_SCALE, MNIST_SCALE, Images
 
-__all__ = ["caltech101", "caltech101_labels", "mnist"]
+__all__ = ["caltech101", "caltech101_image", "caltech101_labels", "mnist"]
 
 MNIST_MD5 = {  # of the four canonical files, uncompressed
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -27,6 +29,7 @@ MNIST_MD5 = {  # of the four canonical files, uncompressed
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
 CALTECH_MD5 = Path(__file__).with_name("caltech101.md5")  # one line an image, as md5sum writes and checks them
+CALTECH_FOLDER = "caltech101/101_ObjectCategories"
 CALTECH_SIZE = 224  # the report resizes both sides to it
 
 
@@ -71,8 +74,19 @@ def caltech101_labels() -> Images:
     return Images("caltech101", pixels, labels, tuple(classes), **IMAGENET_SCALE)
 
 
+def caltech101_image(root: Path, index: int) -> Tensor:
+    """One image as :func:`caltech101` has it, 3 x 224 x 224, uint8; no other file is checked and decoded."""
+    name, md5 = list(_caltech101_md5().items())[index]
+    return torch.from_numpy(_decoded(root / CALTECH_FOLDER / name, md5).copy())
+
+
+def _decoded(path: Path, md5: str) -> np.ndarray:
+    with Image.open(io.BytesIO(_check_md5(path, md5))) as image:
+        small = image.convert("RGB").resize((CALTECH_SIZE, CALTECH_SIZE), Image.Resampling.BILINEAR)
+    return np.asarray(small).transpose(2, 0, 1)
+
+
 def caltech101(root: Path) -> Images:
-    folder = root / "caltech101/101_ObjectCategories"
     md5_of = _caltech101_md5()
     names = list(md5_of)
     labelled = caltech101_labels()
@@ -85,10 +99,7 @@ def caltech101(root: Path) -> Images:
         half_done = caches / f"caltech101-{key}.{os.getpid()}"
 
         def decode(i: int) -> None:
-            _check_md5(folder / names[i], md5_of[names[i]])
-            with Image.open(folder / names[i]) as image:
-                small = image.convert("RGB").resize((CALTECH_SIZE, CALTECH_SIZE), Image.Resampling.BILINEAR)
-            pixels[i] = np.asarray(small).transpose(2, 0, 1)
+            pixels[i] = _decoded(root / CALTECH_FOLDER / names[i], md5_of[names[i]])
 
         try:
             pixels = _room_for_pixels(half_done, shape)

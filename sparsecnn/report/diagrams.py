@@ -15,12 +15,11 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 from matplotlib.ticker import LogLocator, NullFormatter
 from torch import Tensor
 
-from ..models import Architecture, BatchNorm, Conv, Dropout, Linear, MaxPool
+from ..models import LAYERS, Architecture, BatchNorm, Conv, Dropout, Linear, MaxPool
 from .figures import COLOURS
 
 __all__ = [
-    "draw_network", "draw_sparse_convolution", "line_panels", "number_grids", "observed_counts",
-    "picture_grid",
+    "draw_network", "draw_sparse_convolution", "line_panels", "observed_counts", "picture_grid", "worked_example",
 ]  # fmt: skip
 
 MISSING = "#56B4E9"
@@ -91,7 +90,28 @@ def line_panels(
     return figure
 
 
-def number_grids(
+def worked_example(
+    image: Tensor, observed: Tensor, weight: Tensor, counts: Tensor, output: Tensor, mask_out: Tensor
+) -> Figure:
+    """Grids of numbers of a 3 x 3 sparse convolution; the window of row 1, column 1 and what comes of it are framed.
+
+    All are H x W; ``counts`` are the observed pixels in each window.
+    """
+    grids = {
+        "image": image,
+        "validity mask": observed.bool(),
+        "weights": weight,
+        "observed pixels in the window": counts,
+        "output": output,
+        "output mask": mask_out.bool(),
+    }
+    window, place = (0, 0, 3, 3), (1, 1, 1, 1)  # top, left, height, width
+    frames = {"image": window, "validity mask": window, "observed pixels in the window": place, "output": place,
+              "output mask": place}  # fmt: skip
+    return _number_grids({title: values.numpy() for title, values in grids.items()}, frames, observed.numpy())
+
+
+def _number_grids(
     grids: dict[str, np.ndarray], windows: dict[str, tuple[int, int, int, int]], mask: np.ndarray
 ) -> Figure:
     """Annotated grids of numbers, two rows of three. ``windows`` outlines a part (top, left, height, width) of a grid;
@@ -99,7 +119,7 @@ def number_grids(
     figure, panels = plt.subplots(2, 3, figsize=(9, 6.4))
     for panel, (title, values) in zip(panels.flat, grids.items(), strict=True):
         boolean = values.dtype == bool
-        shown = values.astype(float)
+        shown = values.astype(float).round(2)
         reach = 1 if boolean else max(np.abs(shown).max(), 1e-9)
         colours = ListedColormap([MISSING, "white"]) if boolean else "PuOr_r"
         _bare(panel).imshow(shown, cmap=colours, vmin=0 if boolean else -2 * reach, vmax=1 if boolean else 2 * reach)
@@ -139,10 +159,10 @@ def _bare(panel: Axes) -> Axes:
 # Diagrams, in inches
 
 
-def draw_sparse_convolution(layer: Conv) -> Figure:
-    """The sparse convolution module: how features and mask go through one layer."""
+def draw_sparse_convolution(kernel: int) -> Figure:
+    """The sparse convolution module: how features and mask go through one layer with windows of that side."""
     axis = _canvas(10, 4.1)
-    window = f"{layer.kernel} × {layer.kernel}"
+    window = f"{kernel} × {kernel}"
     top, middle, low = 3.5, 2.0, 0.5
     for x, y, width, height, text, colours, size in (
         (0.95, top, 1.6, 0.8, "features $x$\nC × H × W", FEATURES, 11),
@@ -173,11 +193,12 @@ def draw_sparse_convolution(layer: Conv) -> Figure:
     return axis.figure
 
 
-def draw_network(architecture: Architecture, title: str) -> Figure:
-    """A SparseConvNet from its table of layers: feature maps above, masks below them, then the linear layers.
+def draw_network(name: str, title: str) -> Figure:
+    """A SparseConvNet from its table in models.LAYERS: feature maps above, masks below them, then the linear layers.
 
     Knows convolutions, batch norm, ReLU, max-pooling, flatten, linear layers and dropout.
     """
+    architecture = LAYERS[name]
     stages = _stages(architecture)
     maps = [stage for stage in stages if len(stage[1]) == 3]
     dense = stages[len(maps) :]

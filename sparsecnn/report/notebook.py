@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from IPython import get_ipython
 
-from ..checks import SettingError, check_choice, check_type
+from ..checks import SettingError, check_choice, check_fraction, check_range, check_type
 from ..data.datasets import available
 from ..data.images import TITLES
 from ..experiment import CALTECH, MNIST, Experiment
@@ -23,7 +23,7 @@ from ..sweeps.plan import rows_of
 from ..sweeps.sweep import sweep
 from ..training.devices import choose_device
 
-__all__ = ["Runs", "given", "start", "start_with_runs"]
+__all__ = ["Runs", "Shown", "given", "start", "start_with_masks", "start_with_runs"]
 
 Studies = Callable[[str], dict[str, list[Experiment]]]
 STAND_INS = (MNIST[1], CALTECH[1])
@@ -79,6 +79,46 @@ def _assigned(cell: str) -> dict[str, str]:
         for target in statement.targets
         if isinstance(target, ast.Name)
     }
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a notebook without runs shows.
+
+    datasets  a stand-in where the real one can't be had
+    whole     whether figures may be written: it is the report's, or a folder was named
+    """
+
+    datasets: tuple[str, ...]
+    whole: bool
+
+    def name(self, figure: str) -> str | None:
+        """The name to write a figure by; None where it must not replace the report's."""
+        return figure if self.whole else None
+
+
+def start_with_masks(
+    sparsity: float | None, seed: int, reported: tuple[float | None, int], datasets: Sequence[str] = ()
+) -> Shown:
+    """As :func:`start`, for a notebook that draws masks and trains nothing.
+
+    Args:
+        sparsity: a fraction in [0, 1); None only where the report's is None.
+        seed: a whole number of at least 0.
+        reported: the sparsity and seed of the report's figures; with others, or with a stand-in, none is written.
+        datasets: what it shows, downloaded where missing.
+
+    Raises:
+        SettingError, DataError: in one line, before any work starts.
+    """
+    start()
+    if sparsity is not None or reported[0] is not None:
+        check_fraction("sparsity", sparsity)
+    check_type("seed", seed, int)
+    check_range("seed", seed, least=0)
+    names = tuple(available(name) for name in datasets)
+    whole = (names, (sparsity, seed)) == (tuple(datasets), reported) or "SPARSECNN_OUTPUT" in os.environ
+    return Shown(names, whole)
 
 
 @dataclass(frozen=True)

@@ -624,6 +624,37 @@ def test_where_the_cache_has_no_room_it_is_said_and_nothing_is_left(tiny_caltech
     assert [path for path in tmp_path.rglob("*") if path.is_file() and "build" in path.parts] == []
 
 
+def test_pictures_read_one_by_one_are_those_that_are_loaded_together(tiny_caltech):
+    pictures, whole = datasets.Pictures("caltech101"), load("caltech101")
+    assert len(pictures) == 3
+    for index in (0, 1, 2, -1):
+        image, label = pictures[index]
+        assert image.dtype == torch.uint8 and torch.equal(image, whole.images[index])
+        assert label == whole.labels[index]
+    assert len(list(pictures)) == 3  # it ends
+
+
+def test_a_picture_is_checked_when_it_is_read_and_no_other_is(tiny_caltech, tmp_path):
+    victim = tiny_caltech / "ant/image_0002.jpg"
+    cut_short(victim, victim.read_bytes())
+    pictures = datasets.Pictures("caltech101")
+    assert pictures[1][1] == 0
+    with pytest.raises(DataError, match=rf"^{re.escape(str(victim))} is cut short or altered .*$"):
+        pictures[2]
+    assert not (tmp_path / "build").exists()
+
+
+def test_pictures_of_a_data_set_with_test_images_are_these_after_the_transform():
+    data = load("digits")
+    pictures = datasets.Pictures("digits", lambda image: image.neg())
+    assert len(pictures) == data.test_count == 360
+    for index, place in ((0, -360), (359, -1), (-360, -360)):
+        image, label = pictures[index]
+        assert torch.equal(image, data.images[place].neg()) and label == data.labels[place]
+    with pytest.raises(IndexError):
+        pictures[360]
+
+
 def test_an_empty_data_set_folder_counts_as_missing(tiny_caltech, monkeypatch):
     shutil.rmtree(tiny_caltech)
     tiny_caltech.mkdir()
