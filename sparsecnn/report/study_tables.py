@@ -192,8 +192,9 @@ def save_settings(table: pd.DataFrame, dataset: str) -> None:
 
 
 def last_epochs(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """A row a run, its last, of several studies' rows; their column run may count anew in each."""
-    return pd.concat([selected(rows, "last") for rows in parts], ignore_index=True)
+    """A row a run, its last, of several studies' rows, each by sparsity; their column run may count anew in each."""
+    parts = [selected(rows, "last").sort_values("sparsity", kind="stable") for rows in parts]
+    return pd.concat(parts, ignore_index=True)
 
 
 def best_and_worst(runs: pd.DataFrame) -> pd.DataFrame:
