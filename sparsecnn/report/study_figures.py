@@ -1,13 +1,22 @@
-"""The studies' figures: the headline, heat maps of settings, train x test matrices, bridges, masks with structure."""
+"""The studies' figures: the headline, heat maps of settings, hard and easy classes, train x test matrices, bridges,
+masks with structure."""
+
+from collections.abc import Iterable
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 
-from .figures import COLOURS, MARKERS, PUBLISHED, shared_legend
+from ..data.datasets import available, load, split
+from ..data.images import IMAGENET_SCALE
+from ..data.masks import bernoulli_mask
+from ..experiment import Experiment
+from .diagrams import picture_grid
+from .figures import COLOURS, MARKERS, PUBLISHED, curves_by_setting, shared_legend
 
-__all__ = ["bridges", "headline", "heat_maps", "matrices", "structured_masks"]
+__all__ = ["bridges", "hard_and_easy", "headline", "heat_maps", "late_drop", "matrices", "structured_masks"]
 
 GAIN, LOSS = "#56B4E9", "#E69F00"  # of Okabe and Ito's colours those that no network has
 
@@ -75,6 +84,36 @@ def heat_maps(table: pd.DataFrame, title: str) -> Figure:
                 panel.text(x, y, text, ha="center", va="center", fontsize=9, color="white" if dark else "black")
     figure.suptitle(title)
     return figure
+
+
+def hard_and_easy(run: Experiment, accuracies: pd.Series, levels: Iterable[float], title: str) -> Figure | None:
+    """A test image of each of several classes, a row a sparsity; a missing pixel takes the mean colour. None where the
+    data set is Caltech-101 and can't be had.
+
+    Args:
+        run: whose data set, validation images and split they are.
+        accuracies: of each class, in percent, index class, for the columns' titles.
+        levels: sparsities.
+    """
+    if available(run.dataset) != run.dataset:  # which says so aloud
+        return None
+    data = load(run.dataset)
+    test = split(data, run.validation, run.split, run.split_seed)[2]
+    chosen = [test[data.labels[test] == data.classes.index(name)][0] for name in accuracies.index]
+    images = data.images[torch.stack(chosen)] / 255
+    mean_colour = torch.tensor(IMAGENET_SCALE["mean"]).view(3, 1, 1)
+    pictures = {}
+    for level in levels:
+        masks = bernoulli_mask(len(chosen), *images.shape[2:], level, torch.Generator().manual_seed(0))
+        pictures[f"{level:.0%} missing"] = [(image, None) for image in torch.where(masks, images, mean_colour)]
+    names = [f"{name}\n{accuracy:.0f}%" for name, accuracy in accuracies.items()]
+    return picture_grid(pictures, names, title)
+
+
+def late_drop(ways: dict[str, pd.DataFrame], title: str) -> Figure:
+    """Learning curves of studies.late_drop, a panel for each way that has runs; ``ways``: their rows of the store."""
+    curves = pd.concat([rows.assign(way=way) for way, rows in ways.items()], ignore_index=True)
+    return curves_by_setting(curves, "way", f"{title}, {curves['sparsity'].iloc[0]:.0%} missing, batch 64")
 
 
 def matrices(table: pd.DataFrame, beyond: pd.DataFrame, title: str) -> Figure:
