@@ -38,21 +38,15 @@ def accuracy_against_sparsity(table: pd.DataFrame, runs: pd.DataFrame, title: st
     """One panel a protocol: mean test accuracy with its 95% interval, and the published values, against sparsity.
 
     Args:
-        table: the columns of results/table3_mnist.csv.
+        table: tables.without_collapsed.
         runs: a row a run, as tables.selected gives them; each is a faint dot, a collapsed one a cross at the foot.
-            The axis spans the means, the published values, the runs that did not collapse, and the intervals of those
-            among themselves; one that a collapsed run widens is cut off. Where all collapsed there is but the cross.
+            The axis spans all else.
     """
     protocols = list(dict.fromkeys(table["protocol"]))
     figure, panels = plt.subplots(1, len(protocols), figsize=(3.6 * len(protocols), 3.6), sharey=True, squeeze=False)
     collapsed = has_collapsed(runs)
-    key = ["protocol", "model", "sparsity"]
-    has_mean = table.set_index(key).index.isin(runs.loc[~collapsed].set_index(key).index)
-    table = table.assign(accuracy_mean=table["accuracy_mean"].where(has_mean))
-    sound = table[~table.set_index(key).index.isin(runs.loc[collapsed].set_index(key).index)]
-    ends = [sound["accuracy_mean"] + sign * sound["accuracy_ci95"] for sign in (-1, 1)]
+    ends = [table["accuracy_mean"] + sign * table["accuracy_ci95"] for sign in (-1, 1)]
     shown = pd.concat([table["accuracy_mean"], table["published"], runs.loc[~collapsed, "test_accuracy"], *ends])
-    shown = shown.clip(0, 100)
     foot, top = max(0, 5 * np.floor((shown.min() - 1) / 5)), min(100, 5 * np.ceil((shown.max() + 1) / 5))
     for panel, protocol in zip(panels[0], protocols, strict=True):
         here = table[table["protocol"] == protocol]
@@ -90,14 +84,13 @@ def accuracy_against_sparsity(table: pd.DataFrame, runs: pd.DataFrame, title: st
 def difference_against_sparsity(differences: pd.DataFrame, baseline: str, title: str) -> Figure:
     """What each network's test accuracy is above or below the baseline's, with its 95% interval where there is one.
 
-    ``differences``: tables.differences of one protocol.
+    ``differences``: pairs.differences of one protocol.
     """
     figure, panel = plt.subplots(figsize=(7, 3.6))
     panel.axhline(0, color=COLOURS[baseline], label=baseline)
     for number, (model, line) in enumerate(differences.groupby("model", sort=False)):
-        apart = 0.5 * (
-            number - (differences["model"].nunique() - 1) / 2
-        )  # so that intervals at one level don't cover each other
+        # So that intervals at one level don't cover each other.
+        apart = 0.5 * (number - (differences["model"].nunique() - 1) / 2)
         panel.errorbar(
             100 * line["sparsity"] + apart, line["difference"], line["ci95"].fillna(0),
             color=COLOURS[model], marker=MARKERS[model], capsize=2, label=model,

@@ -1,14 +1,17 @@
 """The tables of pages, the README's first, written from those of results/."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
+from ..experiment import grid
 from ..files import REPOSITORY
-from .tables import wide
+from ..sweeps.store import of_experiments
+from .tables import selected, wide, without_collapsed
 
-__all__ = ["PAGES", "markdown", "update_page"]
+__all__ = ["PAGES", "markdown", "update_page", "verdicts"]
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -22,8 +25,28 @@ def markdown(table: pd.DataFrame) -> str:
     return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
 
 
-def _verdicts(claims: pd.DataFrame, _) -> pd.DataFrame:
-    return claims.set_index("claim")[["verdict"]].rename_axis(columns="claim")
+def verdicts(claims: pd.DataFrame, _: str | None = None) -> pd.DataFrame:
+    """results/claims.csv for reading: a line a claim, its two verdicts, its effect with the 95% interval and unit."""
+    parts = claims["evidence"].str.extract("^in part: ([^;]*)", expand=False)
+    signs = {"points": "+.1f", "% of runs": ".0f"}
+    effects = [_effect(line.effect, line.low, line.high, signs[line.unit], line.unit) for line in claims.itertuples()]
+    columns = {
+        "do the numbers come back": claims["numbers_come_back"],
+        "does the conclusion stand": claims["conclusion_stands"] + (": " + parts).fillna(""),
+        "effect [95% interval]": effects,
+    }
+    return pd.DataFrame(columns).set_index(claims["claim"]).rename_axis(index=None, columns="claim")
+
+
+def _effect(effect: float, low: float, high: float, form: str, unit: str) -> str:
+    if effect != effect:
+        return ""
+    return f"{effect:{form}}" + (f" [{low:{form}}, {high:{form}}]" if low == low else "") + f" {unit}"
+
+
+def _accuracies(dataset: str, table: pd.DataFrame, protocol: str) -> pd.DataFrame:
+    """Table 3 or 4, whose cells count collapsed runs, which the table's file has in its means."""
+    return wide(without_collapsed(table, selected(of_experiments(grid(dataset, protocol)))), protocol)
 
 
 def _speeds(measured: pd.DataFrame, _) -> pd.DataFrame:
@@ -48,7 +71,13 @@ def _costs(measured: pd.DataFrame, mode: str) -> pd.DataFrame:
     return ratios.reset_index(["batch", "device"]).rename_axis(columns="convolution")
 
 
-ON_PAGES = {"claims": _verdicts, "benchmarks": _speeds, "benchmarks_layer": _costs}  # and otherwise wide
+ON_PAGES = {
+    "claims": verdicts,
+    "benchmarks": _speeds,
+    "benchmarks_layer": _costs,
+    "table3_mnist": partial(_accuracies, "mnist"),
+    "table4_caltech101": partial(_accuracies, "caltech101"),
+}
 PAGES = ("README.md", "benchmarks/README.md")
 
 
@@ -58,7 +87,7 @@ def update_page(path: Path) -> None:
 
     def fill(marker: re.Match) -> str:
         name, part = marker.groups()
-        shown = ON_PAGES.get(name, wide)(pd.read_csv(REPOSITORY / f"results/{name}.csv"), part)
+        shown = ON_PAGES[name](pd.read_csv(REPOSITORY / f"results/{name}.csv"), part)
         head = marker[0].split(" -->")[0]
         return f"{head} -->\n\n{markdown(shown)}\n<!-- end -->"
 

@@ -12,7 +12,8 @@ from statsmodels.stats.oneway import confint_noncentrality
 from ..experiment import MODELS, Experiment, levels_of
 from ..studies import Step
 from ..sweeps.store import of_experiments
-from .tables import ci95, has_collapsed, mean_differences, over_seeds, selected
+from .pairs import mean_differences
+from .tables import ci95, has_collapsed, over_seeds, selected
 
 __all__ = [
     "beyond_table",
@@ -248,7 +249,7 @@ def mismatch_differences(costs: pd.DataFrame) -> pd.DataFrame:
     """The columns of :func:`mismatch`, each network less each that comes after it, paired by seed.
 
     Returns:
-        Columns networks, cost, and those of tables.paired_difference.
+        Columns networks, cost, and those of pairs.mean_differences.
     """
     parts = {}
     for cost in costs:
@@ -256,13 +257,13 @@ def mismatch_differences(costs: pd.DataFrame) -> pd.DataFrame:
         for first, second in itertools.combinations([model for model in MODELS if model in by_seed], 2):
             parts[f"{first} less {second}", cost] = (by_seed[first] - by_seed[second]).dropna()
     if not parts:
-        return pd.DataFrame(columns=["networks", "cost", "n_seeds", "difference", "ci95", "holds"])
+        return pd.DataFrame(columns=["networks", "cost", "n_seeds", "difference", "ci95", "p", "holds"])
     return mean_differences(pd.concat(parts, names=["networks", "cost"]), ["networks", "cost"])
 
 
 def bridge_table(steps: list[Step], rows: pd.DataFrame) -> pd.DataFrame:
     """What each change of a bridge does to test accuracy, over the seeds that every recorded step has: with others, a
-    step's mean would not be the one before and the change.
+    step's mean would not be the one before and the change. Collapsed runs are counted, and in no mean.
 
     Args:
         steps: those of studies.bridge.
@@ -278,11 +279,17 @@ def bridge_table(steps: list[Step], rows: pd.DataFrame) -> pd.DataFrame:
     lines, before = [], pd.Series(dtype=float)
     for step, runs in zip(steps, of_step, strict=True):
         runs = runs[runs.index.isin(shared)]
-        change = (runs["test_accuracy"] - before).dropna()
-        dead = int(has_collapsed(runs).sum())
-        lines.append((step.change, len(runs), runs["test_accuracy"].mean(), change.mean(), ci95(change), dead))
-        before = runs["test_accuracy"]
+        sound = _sound(runs.reset_index())
+        change = (sound - before).dropna()
+        dead = len(runs) - len(sound)
+        lines.append((step.change, len(runs), sound.mean(), change.mean(), ci95(change), dead))
+        before = sound
     return pd.DataFrame(lines, columns=["change", "n_seeds", "mean", "difference", "ci95", "collapsed"])
+
+
+def _sound(runs: pd.DataFrame) -> pd.Series:
+    """Test accuracy by seed of the runs that did not collapse."""
+    return runs[~has_collapsed(runs)].set_index("seed")["test_accuracy"].sort_index()
 
 
 def bridge_steps(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -292,19 +299,17 @@ def bridge_steps(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 def bridge_ends(bridges: dict[tuple[float, str], list[Step]], rows: pd.DataFrame) -> pd.DataFrame:
     """What the changes come to, paired by seed: each model's last step less its first, and SparseConvNet less ConvNet
-    at either end.
+    at either end. Pairs with a collapsed run are left out.
 
     Args:
         bridges: those of studies.bridge by sparsity and model.
         rows: those of the store for their runs.
 
     Returns:
-        Columns sparsity, difference_of, n_seeds, difference, ci95, holds, as tables.paired_difference has them.
+        Columns sparsity, difference_of, n_seeds, difference, ci95, p, holds, as pairs.mean_differences has them.
     """
     ends = {
-        (sparsity, model, place): selected(of_experiments(steps[place].runs, rows), steps[place].rule)
-        .set_index("seed")["test_accuracy"]
-        .sort_index()
+        (sparsity, model, place): _sound(selected(of_experiments(steps[place].runs, rows), steps[place].rule))
         for (sparsity, model), steps in bridges.items()
         for place in (0, -1)
     }

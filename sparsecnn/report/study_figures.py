@@ -13,18 +13,22 @@ from ..data.datasets import available, load, split
 from ..data.images import IMAGENET_SCALE
 from ..data.masks import bernoulli_mask
 from ..experiment import Experiment
+from .claims import CLAIMS, UNITS
 from .diagrams import picture_grid
 from .figures import COLOURS, MARKERS, PUBLISHED, curves_by_setting, shared_legend
+from .inference import MARGIN
+from .tables import cells as in_words
 
-__all__ = ["bridges", "hard_and_easy", "headline", "heat_maps", "late_drop", "matrices", "structured_masks"]
+__all__ = ["bridges", "forest", "hard_and_easy", "headline", "heat_maps", "late_drop", "matrices", "structured_masks"]
 
+FOREST_END = 12  # points; a claim's effect further out is written at the edge
 GAIN, LOSS = "#56B4E9", "#E69F00"  # of Okabe and Ito's colours those that no network has
 
 
 def headline(panels: dict[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Figure:
     """SparseConvNet less ConvNet in points against sparsity, a panel a data set.
 
-    ``panels``: by title, what was measured in ``controlled`` (columns sparsity, difference, ci95: tables.differences)
+    ``panels``: by title, what was measured in ``controlled`` (columns sparsity, difference, ci95: pairs.differences)
     and what others published (columns sparsity, difference, source; each source a grey line).
     """
     figure, axes = plt.subplots(1, len(panels), figsize=(4.2 * len(panels), 3.6), sharey=True, squeeze=False)
@@ -51,7 +55,7 @@ def heat_maps(table: pd.DataFrame, title: str) -> Figure:
     """Mean accuracy by learning rate and batch size, with its 95% interval; a row a sparsity, a panel a network and one
     for the published values. A row shares one scale of colours, which means 12 points below its best don't stretch.
 
-    ``table``: tables.accuracy_table by model, sparsity, batch_size and learning_rate.
+    ``table``: tables.without_collapsed by model, sparsity, batch_size and learning_rate.
     """
     levels, models = list(dict.fromkeys(table["sparsity"])), list(dict.fromkeys(table["model"]))
     quoted = table["published"].notna().any()
@@ -67,9 +71,15 @@ def heat_maps(table: pd.DataFrame, title: str) -> Figure:
         if quoted:
             shown.append((f"{models[0]}, published", "published", here[here["model"] == models[0]]))
         for panel, (name, column, cells) in zip(line, shown, strict=True):
-            means, halves = (
+            quote = cells["published"].map("{:.2f}".format)
+            cells = cells.assign(
+                text=[text.replace(" ±", "\n±") for text in in_words(cells, "\n")]
+                if column == "accuracy_mean"
+                else quote
+            )
+            means, texts = (
                 cells.pivot(index="learning_rate", columns="batch_size", values=wanted).sort_index(ascending=False)
-                for wanted in (column, "accuracy_ci95")
+                for wanted in (column, "text")
             )
             panel.imshow(means, cmap="cividis", vmin=least, vmax=max(top, least + 0.1), aspect="auto")
             panel.grid(False)
@@ -77,9 +87,7 @@ def heat_maps(table: pd.DataFrame, title: str) -> Figure:
             panel.set_yticks(range(means.shape[0]), [f"{rate:g}" for rate in means.index])
             panel.set(title=f"{name}\n{level:.0%} missing", xlabel="batch size", ylabel="learning rate")
             for (y, x), mean in np.ndenumerate(means.to_numpy()):
-                half = halves.iloc[y, x]
-                interval = f"\n± {half:.2f}" if column == "accuracy_mean" and half == half else ""
-                text = f"{mean:.2f}{interval}" if mean == mean else "missing"
+                text = texts.iloc[y, x]
                 dark = mean < (least + top) / 2
                 panel.text(x, y, text, ha="center", va="center", fontsize=9, color="white" if dark else "black")
     figure.suptitle(title)
@@ -220,5 +228,42 @@ def bridges(tables: dict[str, pd.DataFrame], title: str) -> Figure:
         panel.set(title=name, ylim=(len(table) - 0.4, -0.6))
         panel.grid(axis="y", visible=False)
     panels[-1, 0].set_xlabel("test accuracy (%)")
+    figure.suptitle(title)
+    return figure
+
+
+def forest(claims: pd.DataFrame, title: str) -> Figure:
+    """All ten effects with their 95% intervals on one page: those in points above each other, the margin of "no
+    difference" shaded, those in another unit in a panel of their own; the two verdicts at the right.
+
+    ``claims``: the columns of results/claims.csv, all ten.
+    """
+    units = list(dict.fromkeys(claims["unit"]))
+    claims = claims.assign(number=list(CLAIMS))
+    beside = {"xycoords": ("axes fraction", "data"), "va": "center"}
+    parts = {unit: claims[claims["unit"] == unit] for unit in units}
+    figure, panels = plt.subplots(
+        len(units), 1, figsize=(9, 0.42 * len(claims) + 1.6), squeeze=False,
+        gridspec_kw={"height_ratios": [len(part) + 0.6 for part in parts.values()]},
+    )  # fmt: skip
+    for (unit, part), panel in zip(parts.items(), panels[:, 0], strict=True):
+        in_points = unit == "points"
+        if in_points:
+            panel.axvspan(-MARGIN, MARGIN, color="0.9", zorder=0)
+            panel.axvline(0, color="0.6", lw=0.8, zorder=1)
+        ends = (-FOREST_END, FOREST_END) if in_points else (-2, 102)
+        for place, line in enumerate(part.itertuples()):
+            if line.effect > ends[1]:
+                panel.annotate(f"{line.effect:.0f} →", (0.99, place), **beside, ha="right")
+            elif line.effect == line.effect:
+                panel.plot(line.effect, place, color="black", marker="o" if line.low == line.low else "D", mfc="white")
+                panel.plot([line.low, line.high], [place, place], color="black", lw=1.6, zorder=1)
+            words = f"{line.numbers_come_back} | {line.conclusion_stands}"
+            panel.annotate(words, (1.02, place), **beside)
+        panel.set_yticks(range(len(part)), [f"{number}. {UNITS[number][1]}" for number in part["number"]])
+        name = f'{unit} (shaded: the margin of "no difference")' if in_points else unit
+        panel.set(xlim=ends, ylim=(len(part) - 0.4, -0.6), xlabel=name)
+        panel.grid(axis="y", visible=False)
+    panels[0, 0].annotate("numbers come back |\nconclusion stands", (1.02, -0.7), **beside | {"va": "bottom"})
     figure.suptitle(title)
     return figure

@@ -6,18 +6,17 @@ import pandas as pd
 from scipy import stats
 
 from ..experiment import MNIST, MODELS, Experiment
+from .pairs import differences, wide_difference
 from .statistics import largest_whole_grid, late_drops, spread_between_seeds, variance_explained
 from .tables import (
     accuracy_table,
     by_selection,
     ci95,
     has_collapsed,
-    paired_difference,
     published,
     published_differences,
     save,
     selected,
-    wide_difference,
     with_interval,
 )
 
@@ -51,13 +50,13 @@ SETTING = ["learning_rate", "batch_size"]
 # Notebook 03
 
 
-def ahead_at(differences: pd.DataFrame) -> pd.Series:
+def ahead_at(apart: pd.DataFrame) -> pd.Series:
     """At how many of the levels each network is ahead of the baseline, in words.
 
     Args:
-        differences: tables.differences of one protocol.
+        apart: pairs.differences of one protocol.
     """
-    ahead = differences.groupby("model", sort=False)["difference"]
+    ahead = apart.groupby("model", sort=False)["difference"]
     return ahead.agg(lambda values: f"{(values > 0).sum()} of {len(values)}")
 
 
@@ -67,7 +66,7 @@ def distances(rows: pd.DataFrame, dataset: str) -> pd.DataFrame:
     Args:
         rows: those of the store for the data set's table, with the column run.
     """
-    words = wide_difference(paired_difference(rows, *MODELS[:2]), "protocol", "sparsity")
+    words = wide_difference(differences(rows, MODELS[:1], MODELS[1]), "protocol", "sparsity")
     for source, line in published_differences(dataset).groupby("source", sort=False):
         quoted = line.set_index("sparsity")["difference"].map("{:+.2f}".format).reindex(words.columns)
         if quoted.notna().any():
@@ -263,10 +262,10 @@ def spans(runs: pd.DataFrame) -> pd.DataFrame:
 
 def batch_sizes_compared(rows: pd.DataFrame, learning_rate: float, sizes: tuple[int, int]) -> pd.DataFrame:
     """Accuracy after the last epoch in batches of the first size less that in batches of the second, paired by seed, of
-    each network and sparsity; columns as tables.paired_difference has them."""
+    each network and sparsity; columns as pairs.differences has them."""
     runs = rows[rows["learning_rate"] == learning_rate]
     runs = runs.assign(network=runs["model"], model=runs["batch_size"])
-    return paired_difference(runs, *sizes, "last", ("network", "sparsity"))
+    return differences(runs, sizes[:1], sizes[1], "last", ("network", "sparsity"))
 
 
 def published_twice() -> pd.DataFrame:

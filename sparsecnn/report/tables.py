@@ -11,7 +11,7 @@ from ..checks import check_choice
 from ..data.datasets import load, split
 from ..experiment import Experiment, family_of, selection
 from ..files import REPOSITORY, output_root, replacing
-from ..records import reported_row
+from ..records import SETTINGS, reported_row
 from ..sweeps.store import of_experiments
 
 __all__ = [
@@ -20,14 +20,12 @@ __all__ = [
     "balanced",
     "by_class",
     "by_selection",
+    "cells",
     "ci95",
     "collapsed",
-    "differences",
     "has_collapsed",
-    "mean_differences",
     "of_ways",
     "over_seeds",
-    "paired_difference",
     "published",
     "published_differences",
     "published_runs",
@@ -37,9 +35,9 @@ __all__ = [
     "span",
     "wide",
     "wide_by_setting",
-    "wide_difference",
     "with_interval",
     "with_rescaled",
+    "without_collapsed",
 ]
 
 # At or below this a run has collapsed. Who always answers with the most frequent class has 11.35% on MNIST, 10% on the
@@ -128,7 +126,7 @@ def balanced(runs: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         ``runs`` with that for ``test_accuracy``, in percent, and with classes_known: of how many classes a test image
-        was classified correctly.
+        was classified correctly; ``collapsed`` stays what it is by plain accuracy.
     """
     key = ["protocol", "model", "sparsity", "seed"]
     counts = by_class(runs)
@@ -136,7 +134,8 @@ def balanced(runs: pd.DataFrame) -> pd.DataFrame:
         test_accuracy=100 * counts["correct"] / counts["images"], classes_known=counts["correct"] > 0
     )
     each = counts.groupby(key).agg({"test_accuracy": "mean", "classes_known": "sum"}).reset_index()
-    return runs.drop(columns="test_accuracy").merge(each, on=key, validate="one_to_one")
+    runs = runs.assign(collapsed=has_collapsed(runs)).drop(columns="test_accuracy")
+    return runs.merge(each, on=key, validate="one_to_one")
 
 
 def ci95(values: pd.Series) -> float:
@@ -186,12 +185,41 @@ def accuracy_table(
     return table.merge(reference.rename(columns={"accuracy": "published"}), how="left", on=known)
 
 
+def without_collapsed(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """An accuracy table for reading. Where runs collapsed, its mean and interval are those of the rest, and
+    ``collapsed`` counts them; where an interval would leave 0 to 100%, there is none, and ``values`` holds the runs.
+
+    Args:
+        table: of :func:`accuracy_table`, whose mean and interval are those of all runs.
+        runs: a row a run, as :func:`selected` gives them.
+    """
+    key = [name for name in table if name in SETTINGS]
+    dead = has_collapsed(runs)
+    rest = table[key].merge(over_seeds(runs[~dead].groupby(key)["test_accuracy"]), how="left")
+    number = table[key].merge(dead.groupby([runs[name] for name in key]).sum().rename("n").reset_index(), how="left")[
+        "n"
+    ]
+    values = runs[~dead].groupby(key)["test_accuracy"].agg(lambda part: ", ".join(part.map("{:.2f}".format)))
+    mean, half = rest["accuracy_mean"], rest["accuracy_ci95"]
+    inside = (mean - half >= 0) & (mean + half <= 100)
+    return table.assign(
+        accuracy_mean=mean.to_numpy(),
+        accuracy_ci95=half.where(inside).to_numpy(),
+        collapsed=number.fillna(0).astype(int).to_numpy(),
+        values=table[key]
+        .merge(values.rename("values").reset_index(), how="left")["values"]
+        .where(~inside, "")
+        .to_numpy(),
+    )
+
+
 def wide(table: pd.DataFrame, protocol: str) -> pd.DataFrame:
-    """One protocol as the report prints it: a column a sparsity, "mean ± interval" a model, published beneath."""
+    """One protocol of :func:`without_collapsed` as the report prints it: a column a sparsity, "mean ± interval" a
+    model, published beneath."""
     here = table[table["protocol"] == protocol]
     lines = {}
     for model, line in here.groupby("model", sort=False):
-        lines[model] = _cells(line)
+        lines[model] = cells(line)
         if line["published"].notna().any():
             lines[f"{model}, published"] = [f"{value:.2f}" if value == value else "" for value in line["published"]]
     levels = [f"{sparsity:.0%}" for sparsity in dict.fromkeys(here["sparsity"])]
@@ -208,17 +236,28 @@ def span(values: pd.Series) -> str:
     return " to ".join(dict.fromkeys(f"{value:+.1f}" for value in (values.min(), values.max())))
 
 
-def _cells(line: pd.DataFrame) -> list[str]:
-    return [
-        with_interval(mean, half) if n else "missing"
-        for n, mean, half in zip(line["n_seeds"], line["accuracy_mean"], line["accuracy_ci95"], strict=True)
-    ]
+def cells(table: pd.DataFrame, between: str = " ") -> list[str]:
+    """The lines of :func:`without_collapsed` in words: mean ± interval, or the values where there is no interval among
+    several, and how many runs collapsed."""
+    words = []
+    for line in table.itertuples():
+        parts = []
+        if line.n_seeds == 0:
+            parts.append("missing")
+        elif line.n_seeds - line.collapsed > 1 and line.values:
+            parts.append(line.values)
+        elif line.n_seeds > line.collapsed:
+            parts.append(with_interval(line.accuracy_mean, line.accuracy_ci95))
+        if line.collapsed:
+            parts.append(f"({line.collapsed} collapsed)")
+        words.append(between.join(parts))
+    return words
 
 
 def wide_by_setting(table: pd.DataFrame, sparsity: float) -> pd.DataFrame:
     """Table 5 or 6 at one sparsity: a line a learning rate, a column a batch size, for each model and the published."""
     here = table[table["sparsity"] == sparsity]
-    parts = {model: line.assign(text=_cells(line)) for model, line in here.groupby("model", sort=False)}
+    parts = {model: line.assign(text=cells(line)) for model, line in here.groupby("model", sort=False)}
     quoted = here[here["published"].notna()]
     if len(quoted):
         parts[f"{quoted['model'].iloc[0]}, published"] = quoted.assign(text=quoted["published"].map("{:.2f}".format))
@@ -226,56 +265,10 @@ def wide_by_setting(table: pd.DataFrame, sparsity: float) -> pd.DataFrame:
     return pd.concat(blocks, axis=1, keys=parts).sort_index(ascending=False)
 
 
-def paired_difference(
-    rows: pd.DataFrame,
-    model: str,
-    baseline: str,
-    rule: str | None = None,
-    key: Sequence[str] = ("protocol", "sparsity"),
-) -> pd.DataFrame:
-    """Test accuracy of ``model`` less that of ``baseline``, by protocol and sparsity (or ``key``), paired by seed.
-
-    Runs of one seed see the same masks and the same order of images, so the pairs' spread is what counts.
-
-    Returns:
-        Columns of ``key``, n_seeds, difference (mean, in points of percent), ci95 (half width), holds: "more",
-        "less" or "" where the interval contains 0 or there is none.
-    """
-    key = list(key)
-    runs = selected(rows, rule).pivot(index=[*key, "seed"], columns="model", values="test_accuracy")
-    if not {model, baseline} <= set(runs.columns):
-        return pd.DataFrame(columns=[*key, "n_seeds", "difference", "ci95", "holds"])
-    return mean_differences((runs[model] - runs[baseline]).dropna(), key)
-
-
-def differences(rows: pd.DataFrame, models: Sequence[str], baseline: str) -> pd.DataFrame:
-    """:func:`paired_difference` of each of several models, those that share runs with the baseline, in a column
-    ``model``."""
-    parts = {model: paired_difference(rows, model, baseline) for model in models}
-    parts = {model: part for model, part in parts.items() if len(part)}
-    return pd.concat(parts, names=["model"]).reset_index("model") if parts else pd.DataFrame(columns=["model"])
-
-
-def mean_differences(apart: pd.Series, key: list[str]) -> pd.DataFrame:
-    """Differences, one a pair of runs, with an index that has ``key``, as :func:`paired_difference` returns them."""
-    table = apart.groupby(key, sort=False).agg(n_seeds="count", difference="mean", ci95=ci95).reset_index()
-    clear = table["difference"].abs() > table["ci95"]
-    sign = table["difference"].gt(0).map({True: "more", False: "less"})
-    return table.assign(holds=sign.where(clear, "")).round({"difference": 2, "ci95": 2})
-
-
-def wide_difference(differences: pd.DataFrame, index: str | list[str], columns: str) -> pd.DataFrame:
-    """The differences of :func:`paired_difference` as words, "mean ± interval", those that hold with a star."""
-    words = [
-        with_interval(mean, half, "+.2f") + (" *" if holds else "")
-        for mean, half, holds in zip(differences["difference"], differences["ci95"], differences["holds"], strict=True)
-    ]
-    return differences.assign(words=words).pivot(index=index, columns=columns, values="words")
-
-
 def of_ways(ways: dict[str, list[Experiment]], recorded: pd.DataFrame) -> pd.DataFrame:
     """Accuracies at the reported epoch of runs that differ in one thing, a line a way and model: means over seeds in
-    percent, the test's 95% interval, and how many runs collapsed.
+    percent, the test's 95% interval, and how many runs collapsed; these are in no interval, and in a mean only where
+    all have.
 
     Args:
         ways: the runs by what differs, say studies.ablations'.
@@ -285,9 +278,13 @@ def of_ways(ways: dict[str, list[Experiment]], recorded: pd.DataFrame) -> pd.Dat
     found = {way: runs.assign(collapsed=has_collapsed) for way, runs in found.items() if len(runs)}
     if not found:
         return pd.DataFrame()
-    sums = {"train": ("train_accuracy", "mean"), "test": ("test_accuracy", "mean"), "ci95": ("test_accuracy", ci95)}
-    lines = pd.concat(found, names=["network"]).groupby(["network", "model"], sort=False)
-    return lines.agg(seeds=("seed", "size"), **sums, collapsed=("collapsed", "sum"))
+    runs = pd.concat(found, names=["network"]).reset_index()
+    by = ["network", "model"]
+    shown = ~runs["collapsed"] | runs.groupby(by)["collapsed"].transform("all")
+    runs["sound"] = runs["test_accuracy"].mask(runs["collapsed"])
+    runs["train"], runs["test"] = (runs[f"{part}_accuracy"].where(shown) for part in ("train", "test"))
+    sums = {"train": ("train", "mean"), "test": ("test", "mean"), "ci95": ("sound", lambda part: ci95(part.dropna()))}
+    return runs.groupby(by, sort=False).agg(seeds=("seed", "size"), **sums, collapsed=("collapsed", "sum"))
 
 
 def after_epoch(rows: pd.DataFrame, epoch: int, model: str, protocols: Sequence[str]) -> pd.DataFrame:
@@ -298,11 +295,16 @@ def after_epoch(rows: pd.DataFrame, epoch: int, model: str, protocols: Sequence[
 
 def published_differences(dataset: str) -> pd.DataFrame:
     """SparseConvNet less ConvNet as others published it on a data set, in points: columns source, sparsity,
-    difference."""
-    table = published({"mnist": "table3_mnist", "caltech101": "table4_caltech101"}[family_of(dataset)])
-    accuracy = table.pivot(index="sparsity", columns="model", values="accuracy")
-    difference = (accuracy["SparseConvNet"] - accuracy["ConvNet"]).rename("difference").reset_index()
-    return difference.assign(source="the report")
+    difference; see results/published/README.md."""
+    family = family_of(dataset)
+    sources = {"the report": {"mnist": "table3_mnist", "caltech101": "table4_caltech101"}[family]}
+    sources["group 75"] = f"group75_{family}"
+    parts = []
+    for source, name in sources.items():
+        accuracy = published(name).pivot(index="sparsity", columns="model", values="accuracy")
+        difference = (accuracy["SparseConvNet"] - accuracy["ConvNet"]).round(2).rename("difference").reset_index()
+        parts.append(difference.assign(source=source))
+    return pd.concat(parts, ignore_index=True)
 
 
 def published_runs() -> pd.DataFrame:
@@ -319,8 +321,9 @@ def with_rescaled(rows: pd.DataFrame, rescaled: pd.DataFrame) -> pd.DataFrame:
 
 
 def has_collapsed(runs: pd.DataFrame) -> pd.Series:
-    """Whether a run's test accuracy is about that of always answering with the most frequent class."""
-    return runs["test_accuracy"] <= runs["dataset"].map(COLLAPSED)
+    """Whether a run's test accuracy is about that of always answering with the most frequent class; by another measure
+    of accuracy it can't be told, so there a column ``collapsed`` says it."""
+    return runs["collapsed"] if "collapsed" in runs else runs["test_accuracy"] <= runs["dataset"].map(COLLAPSED)
 
 
 def collapsed(rows: pd.DataFrame) -> pd.DataFrame:

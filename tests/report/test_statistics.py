@@ -10,7 +10,6 @@ from sparsecnn.report.statistics import (
     beyond_table,
     bridge_ends,
     bridge_table,
-    initial_variances,
     largest_whole_grid,
     late_drops,
     levels_compared,
@@ -241,7 +240,9 @@ def test_differences_of_mismatches_are_paired_by_seed():
     assert found["networks"].unique().tolist() == ["SparseConvNet less ConvNet"]
     assert found["cost"].tolist() == ["mismatch", "from_denser"] and found["n_seeds"].tolist() == [2, 2]
     assert found["difference"].tolist() == [-1.05, 0.5]
-    assert found["ci95"].tolist() == [0.64, 6.35] and found["holds"].tolist() == ["less", ""]
+    assert found["ci95"].tolist() == [0.64, 6.35]
+    # By itself the first would leave out 0: p = 0.03. Holm doubles it.
+    assert found["p"].tolist() == [0.0606, 0.5] and found["holds"].tolist() == ["", ""]
     assert mismatch_differences(costs.loc[["ConvNet"]]).empty
 
 
@@ -265,7 +266,7 @@ def test_a_bridges_steps_are_paired_by_seed():
     table = bridge_table(steps, rows).round(3)
     assert table["change"].tolist() == [step.change for step in steps]
     assert table["n_seeds"].tolist() == [2, 2, 0, 2, 0, 0] and table["collapsed"].tolist() == [0, 0, 0, 1, 0, 0]
-    assert table["mean"].dropna().tolist() == [75, 76.5, 35.5]
+    assert table["mean"].dropna().tolist() == [75, 76.5, 60]  # without the run that collapsed
     assert table["difference"].dropna().tolist() == [1.5]
     assert table["ci95"].dropna().tolist() == [6.353]
 
@@ -293,12 +294,3 @@ def test_a_bridges_ends_are_compared_by_seed_and_between_networks():
     }
     assert found["n_seeds"].tolist() == [2, 1, 2, 1]
     assert bridge_ends(bridges, pd.concat(rows).iloc[:0]).empty
-
-
-def test_before_training_a_picture_hardly_gets_through_sparse_convolutions_without_batch_norm():
-    whole, bare = initial_variances("caltech", images=4), initial_variances("caltech_no_batch_norm", images=4)
-    assert list(whole) == ["SparseConvNet", "ConvNet"]
-    # The first convolution starts from the same weights in both, and sees the same pictures.
-    assert whole.loc["convolution 1"].tolist() == bare.loc["convolution 1"].tolist()
-    assert (whole.loc["linear layer 1"] > 1e-2).all()
-    assert bare.loc["linear layer 1", "ConvNet"] > 1e-5 > 1e-12 > bare.loc["linear layer 1", "SparseConvNet"]

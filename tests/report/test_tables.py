@@ -73,18 +73,30 @@ def test_a_table_has_means_intervals_and_a_line_for_what_is_missing():
     assert table["accuracy_ci95"].iloc[1:].isna().all()
     assert np.isnan(table["accuracy_mean"].iloc[2])
     assert table["published"].tolist() == [96.36, 95.72, 96.34]
-    assert tables.wide(table, "as_reported").iloc[0].tolist() == ["82.00 ± 4.97", "70.13", "missing"]
+    shown = tables.without_collapsed(table, tables.selected(rows))
+    assert tables.wide(shown, "as_reported").iloc[0].tolist() == ["82.00 ± 4.97", "70.13", "missing"]
 
 
-def test_differences_are_paired_by_seed():
-    runs = {}
-    for seed, (sparse, plain) in enumerate([(91.0, 90.0), (71.0, 70.0), (51.5, 50.0)]):
-        runs[experiment("mnist", "as_reported", "SparseConvNet", 0.1, seed)] = ([sparse],)
-        runs[experiment("mnist", "as_reported", "ConvNet", 0.1, seed)] = ([plain],)
-    runs[experiment("mnist", "as_reported", "ConvNet", 0.1, 3)] = ([10.0],)  # its pair is missing
-    _, rows = collect(runs)
-    (line,) = tables.paired_difference(rows, "SparseConvNet", "ConvNet").to_dict("records")
-    assert (line["n_seeds"], line["difference"], line["holds"]) == (3, pytest.approx(1.17), "more")
+def test_collapsed_runs_are_counted_and_in_no_interval():
+    values = {0.1: (90.0, 91.0, 92.0, 11.35), 0.2: (11.35, 11.35), 0.3: (60.0, 70.0, 11.35), 0.4: (11.35, 80.0)}
+    experiments, rows = collect(
+        {
+            experiment("mnist", "as_reported", "ConvNet", level, seed): ([value],)
+            for level, of_level in values.items()
+            for seed, value in enumerate(of_level)
+        }
+    )
+    table = tables.accuracy_table(experiments, rows, tables.published("table3_mnist"))
+    assert table["accuracy_mean"].iloc[0] == pytest.approx(71.0875)  # the file's mean is of all runs
+    shown = tables.without_collapsed(table, tables.selected(rows))
+    assert tables.wide(shown, "as_reported").iloc[0].tolist() == [
+        "91.00 ± 2.48 (1 collapsed)",
+        "(2 collapsed)",
+        "60.00, 70.00 (1 collapsed)",  # 65 ± 63.5 would leave 0 to 100%
+        "80.00 (1 collapsed)",
+    ]
+    ends = [shown["accuracy_mean"] + sign * shown["accuracy_ci95"] for sign in (-1, 1)]
+    assert not (ends[0] < 0).any() and not (ends[1] > 100).any()
 
 
 def test_runs_of_two_frames_put_together_stay_apart():
@@ -223,11 +235,18 @@ def test_a_setting_table_reads_like_the_published_one():
     experiments.append(experiment("mnist", "as_reported", "ConvNet", 0.1))
     key = ("model", "sparsity", "batch_size", "learning_rate")
     table = tables.accuracy_table(experiments, rows, tables.published("table5_mnist"), "last", key)
-    wide = tables.wide_by_setting(table, 0.1)
+    wide = tables.wide_by_setting(tables.without_collapsed(table, tables.selected(rows)), 0.1)
     assert wide.index.tolist() == [1e-2, 5e-3]
     assert wide[("SparseConvNet", 64)].tolist() == ["80.50 ± 6.35", "80.50 ± 6.35"]
     assert wide.loc[5e-3, ("ConvNet", 64)] == "missing"
     assert wide[("SparseConvNet, published", 64)].tolist() == ["97.25", "97.38"]
+
+
+def test_other_groups_numbers_are_all_there():
+    for dataset, sums in {"mnist": (948.43, 951.88), "caltech101": (590.55, 596.41)}.items():
+        totals = tables.published(f"group75_{dataset}").groupby("model")["accuracy"].agg(["count", "sum"])
+        assert totals["count"].tolist() == [10, 10]
+        assert totals["sum"].round(2).to_dict() == dict(zip(("SparseConvNet", "ConvNet"), sums, strict=True))
 
 
 @pytest.mark.parametrize("page", pages.PAGES)

@@ -1,0 +1,157 @@
+"""Networks compared run by run: differences paired by seed, with intervals from a pooled variance and Holm's stars.
+
+Runs of one seed see the same initial weights, masks and order of images, so the pairs' spread is what counts. A pair
+with a collapsed run is left out of means and intervals, and counted.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import pandas as pd
+
+from ..experiment import MODELS
+from .inference import ALPHA, Estimate, at_levels, holm, of_values
+from .tables import has_collapsed, published_differences, selected, with_interval
+
+__all__ = [
+    "beside_others",
+    "crossed",
+    "differences",
+    "estimates",
+    "mean_differences",
+    "wide_difference",
+]
+
+SEEN = ("test_accuracy", "sound")
+COLUMNS = ["n_seeds", "difference", "ci95", "p", "holds", "collapsed"]
+
+
+def crossed(runs: pd.DataFrame, models: Sequence[str], by: Sequence[str] = ("sparsity",)) -> dict[str, pd.DataFrame]:
+    """The accuracies of networks at the same levels with the same seeds: those levels that most seeds share, so that
+    one with fewer takes none from them; where that is a single level, those with the next most join it. Collapsed runs
+    are left out as if they were not there.
+
+    Args:
+        runs: a row a run, as tables.selected gives them.
+        by: the settings that make a level.
+
+    Returns:
+        By model, frames of seeds by levels; without rows where no two runs share a seed and a level.
+    """
+    by = list(by)
+    sound = runs[~has_collapsed(runs)].set_index(["model", "seed", *by])["test_accuracy"]
+    shared = sound.unstack("model").reindex(columns=list(models)).dropna()  # a line a seed and level
+    seeds = shared.groupby(by).size()
+    levels = seeds.index[seeds >= seeds.nlargest(2).min()]
+    return {model: column.unstack(by).reindex(columns=levels).dropna() for model, column in shared.items()}
+
+
+def estimates(apart: pd.DataFrame) -> dict[object, Estimate]:
+    """The mean of each column, a level, of a frame of seeds by levels (NaN = no pair). Levels with the same seeds are
+    one layout, whose variance is pooled where that is tenable."""
+    found = {}
+    seeds = {level: tuple(column.index[column.notna()]) for level, column in apart.items()}
+    for of_these in dict.fromkeys(seeds.values()):
+        levels = [level for level, own in seeds.items() if own == of_these]
+        if of_these:
+            found |= dict(zip(levels, at_levels(apart.loc[list(of_these), levels].to_numpy()), strict=True))
+    return {level: found[level] for level in apart if level in found}
+
+
+def differences(
+    rows: pd.DataFrame,
+    models: Sequence[str],
+    baseline: str,
+    rule: str | None = None,
+    key: Sequence[str] = ("protocol", "sparsity"),
+) -> pd.DataFrame:
+    """Test accuracy of each of several networks less the baseline's, by protocol and sparsity (or ``key``).
+
+    Args:
+        rows: those of the store, with the column run. Holm's family is all pairs of their networks at all levels of a
+            data set and protocol.
+        models: those that share no run with the baseline are left out.
+        rule: as for tables.selected.
+
+    Returns:
+        Columns model, those of ``key``, n_seeds, difference (mean, in points of percent), ci95 (half width), p
+        (Holm's), holds ("more" or "less" where p < 0.05, else ""), collapsed: the pairs left out for a collapsed run.
+    """
+    key = list(key)
+    runs = selected(rows, rule)
+    runs = runs.assign(sound=runs["test_accuracy"].mask(has_collapsed(runs)))
+    networks = [model for model in dict.fromkeys((*MODELS, *runs["model"])) if model in set(runs["model"])]
+    tables = []
+    for _, family in runs.groupby(["dataset", "protocol"], sort=False):
+        every, sound = (family.pivot(index=["seed"], columns=["model", *key], values=name) for name in SEEN)
+        lines = []
+        for first, second in itertools.combinations([model for model in networks if model in every], 2):
+            first, second = (second, first) if first == baseline else (first, second)
+            apart = (sound[first] - sound[second]).sort_index(axis=1)
+            pairs = (every[first] - every[second]).count()
+            effects = estimates(apart)
+            for level in sorted(set(family.set_index(key).index)):
+                if pairs.get(level, 0):
+                    level_of = level if len(key) > 1 else (level,)
+                    sound_pairs = int(apart[level].count())
+                    effect = effects.get(level, Estimate(float("nan")))
+                    lines.append((first, second, *level_of, sound_pairs, effect, int(pairs[level]) - sound_pairs))
+        table = pd.DataFrame(lines, columns=["model", "baseline", *key, "n_seeds", "effect", "collapsed"])
+        tables.append(_with_tests(table))
+    columns = ["model", *key, *COLUMNS]
+    if not tables:
+        return pd.DataFrame(columns=columns)
+    table = pd.concat(tables, ignore_index=True)
+    table = table[table["model"].isin(models) & (table["baseline"] == baseline)]
+    order = table["model"].map(list(models).index).argsort(kind="stable")
+    return table.iloc[order][columns].reset_index(drop=True)
+
+
+def _with_tests(table: pd.DataFrame) -> pd.DataFrame:
+    """A family's effects, Estimates, as numbers, with Holm's p."""
+    effects = table["effect"].tolist()
+    p = pd.Series(holm([effect.differs() for effect in effects]), index=table.index, dtype=float)
+    sign = pd.Series(["more" if effect.effect > 0 else "less" for effect in effects], index=table.index, dtype=object)
+    return table.assign(
+        difference=[round(effect.effect, 2) for effect in effects],
+        ci95=[round(effect.half(), 2) for effect in effects],
+        p=p.round(4),
+        holds=sign.where(p < ALPHA, ""),
+    )
+
+
+def mean_differences(apart: pd.Series, key: list[str]) -> pd.DataFrame:
+    """Differences of unlike things, one a pair of runs, with an index that has ``key``: each with its own variance, the
+    table as Holm's family; columns as :func:`differences` has them, but for model and collapsed."""
+    groups = apart.groupby(key, sort=False)
+    table = groups.agg(n_seeds="count").reset_index()
+    return _with_tests(table.assign(effect=[of_values(part) for _, part in groups])).drop(columns="effect")
+
+
+def wide_difference(differences: pd.DataFrame, index: str | list[str], columns: str) -> pd.DataFrame:
+    """:func:`differences` as words, "mean ± interval", with a star where Holm's p < 0.05, and the number of pairs left
+    out for a collapsed run."""
+    left_out = differences.get("collapsed", pd.Series(0, index=differences.index))
+    words = [
+        (with_interval(mean, half, "+.2f") if mean == mean else "none")
+        + (" *" if holds else "")
+        + (f" ({number} collapsed)" if number else "")
+        for mean, half, holds, number in zip(
+            differences["difference"], differences["ci95"], differences["holds"], left_out, strict=True
+        )
+    ]
+    return differences.assign(words=words).pivot(index=index, columns=columns, values="words")
+
+
+def beside_others(dataset: str, differences: pd.DataFrame) -> pd.DataFrame:
+    """SparseConvNet less ConvNet in points, a line a source, a column a sparsity: ours as :func:`wide_difference` has
+    it, and what others published, single runs with their own settings and never pooled with ours.
+
+    Args:
+        differences: :func:`differences` of one protocol.
+    """
+    ours = differences[differences["model"] == "SparseConvNet"].assign(source="here, controlled")
+    quoted = published_differences(dataset)
+    quoted = quoted.assign(words=quoted["difference"].map("{:+.2f}".format), source="published, " + quoted["source"])
+    others = quoted.pivot(index="source", columns="sparsity", values="words")
+    return pd.concat([wide_difference(ours, "source", "sparsity"), others]).sort_index(axis=1)

@@ -1,0 +1,125 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.weightstats import ttost_paired
+
+from sparsecnn.report.inference import (
+    Estimate,
+    as_cluster,
+    at_levels,
+    holm,
+    of_values,
+    share_interval,
+    tenable,
+)
+
+# R's data set sleep (Student 1908; "Cushny and Peebles"): extra hours of sleep under two drugs, ten patients.
+DRUG_1 = np.array([0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0])
+DRUG_2 = np.array([1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4])
+
+
+def test_paired_differences_are_students():
+    """R, example(t.test): t.test(sleep$extra[1:10], sleep$extra[11:20], paired = TRUE) prints t = -4.0621, df = 9,
+    p-value = 0.002833, 95 percent confidence interval -2.4598858 -0.7001142."""
+    apart = of_values(DRUG_1 - DRUG_2)
+    assert (apart.effect / apart.error, apart.freedom) == (pytest.approx(-4.0621, abs=5e-5), 9)
+    assert apart.differs() == pytest.approx(0.002833, abs=5e-7)
+    assert apart.interval == pytest.approx((-2.4598858, -0.7001142), abs=5e-8)
+    assert apart.below() == pytest.approx(apart.differs() / 2) and apart.above() == pytest.approx(1 - apart.below())
+
+
+@pytest.mark.parametrize("margin", [0.5, 1.5, 2.5])
+def test_equivalence_is_statsmodels_two_one_sided_tests(margin):
+    p, *_ = ttost_paired(DRUG_1, DRUG_2, -margin, margin)
+    assert of_values(DRUG_1 - DRUG_2).within(margin) == pytest.approx(p)
+
+
+def test_a_layouts_variance_is_that_of_the_textbooks_block_design():
+    """With the seeds as blocks, a level's variance is (MS_blocks + (levels - 1) MS_error) / levels, whose degrees of
+    freedom Satterthwaite's formula gives. Penicillin yields of Box, Hunter and Hunter (Statistics for Experimenters,
+    2nd ed., table 4.4: five blends as blocks, four treatments), whose table has MS_blocks = 66.0, MS_error = 18.83."""
+    penicillin = np.array(
+        [[89, 88, 97, 94], [84, 77, 92, 79], [81, 87, 87, 85], [87, 92, 89, 84], [79, 81, 80, 88]], dtype=float
+    )
+    levels = at_levels(penicillin, pool=True)
+    assert [level.effect for level in levels] == [84, 85, 89, 86]
+    blocks, rest = 66.0, 18.8333333
+    variance = (blocks + 3 * rest) / 4
+    freedom = (blocks + 3 * rest) ** 2 / (blocks**2 / 4 + (3 * rest) ** 2 / 12)
+    assert [level.error for level in levels] == pytest.approx([(variance / 5) ** 0.5] * 4)
+    assert [level.freedom for level in levels] == pytest.approx([freedom] * 4)
+    # It is the mean of the levels' own variances.
+    assert variance == pytest.approx(penicillin.var(axis=0, ddof=1).mean())
+    cluster = as_cluster(penicillin)
+    assert (cluster.effect, cluster.freedom) == (86, 4) and cluster.error == pytest.approx((66.0 / 4 / 5) ** 0.5)
+
+
+@pytest.mark.parametrize(("seeds", "least"), [(3, 0.915), (10, 0.93)])
+@pytest.mark.parametrize("of_seed", [0.0, 1.0, 3.0])
+def test_the_pooled_interval_covers_about_what_it_says(seeds, least, of_seed):
+    """With three seeds and a spread that is mostly theirs it covers 93%, with ten 95%."""
+    rng = np.random.default_rng(0)
+    covered = []
+    for _ in range(1500):
+        level = at_levels(rng.normal(0, of_seed, (seeds, 1)) + rng.normal(0, 1, (seeds, 8)), pool=True)[0]
+        covered.append(abs(level.effect) < level.half())
+    assert least < np.mean(covered) < 0.97
+
+
+def test_pooling_is_tenable_where_spreads_are_alike():
+    rng = np.random.default_rng(0)
+    alike = [tenable(rng.normal(0, 1, (10, 8))) for _ in range(400)]
+    assert np.mean(alike) > 0.93
+    unlike = rng.normal(0, 1, (10, 8)) * np.array([1] * 7 + [12])
+    assert not tenable(unlike)
+    own = at_levels(unlike)
+    assert [level.error for level in own] == pytest.approx((unlike.std(axis=0, ddof=1) / 10**0.5).tolist())
+    assert {level.freedom for level in own} == {9}
+    # R, example(fligner.test) and car's leveneTest(count ~ spray, InsectSprays), which centers at the median:
+    # F(5, 66) = 3.8214, p = 0.004223.
+    sprays = np.array(
+        [
+            [10, 7, 20, 14, 14, 12, 10, 23, 17, 20, 14, 13],
+            [11, 17, 21, 11, 16, 14, 17, 17, 19, 21, 7, 13],
+            [0, 1, 7, 2, 3, 1, 2, 1, 3, 0, 1, 4],
+            [3, 5, 12, 6, 4, 3, 5, 5, 5, 5, 2, 4],
+            [3, 5, 3, 5, 3, 6, 1, 1, 3, 2, 6, 4],
+            [11, 9, 15, 22, 15, 16, 13, 10, 26, 26, 24, 13],
+        ]
+    ).T
+    assert stats.levene(*sprays.T, center="median").pvalue == pytest.approx(0.004223, abs=5e-7) and not tenable(sprays)
+
+
+def test_holm_is_rs_p_adjust():
+    """R: p.adjust(c(0.01, 0.02, 0.03, 0.04), "holm") is 0.04 0.06 0.06 0.06; NA stays and is not counted."""
+    assert holm([0.03, 0.01, math.nan, 0.04, 0.02]) == pytest.approx([0.06, 0.04, math.nan, 0.06, 0.06], nan_ok=True)
+    assert np.isnan(holm([math.nan])).all() and len(holm([])) == 0
+
+
+def test_a_share_has_the_exact_interval():
+    """R, example(binom.test): Conover (1971), Mendelian inheritance, binom.test(682, 925, p = 0.75) prints 0.7076683
+    0.7654066. None of three has 0 to 1 - (0.025)^(1/3)."""
+    assert share_interval(682, 925) == pytest.approx((0.7076683, 0.7654066), abs=5e-8)
+    assert share_interval(0, 3) == pytest.approx((0, 1 - 0.025 ** (1 / 3)))
+
+
+def test_one_value_finds_nothing():
+    alone = of_values([3.0])
+    assert alone.effect == 3 and all(end != end for end in alone.interval)
+    for p in (alone.above(), alone.below(), alone.differs(), alone.within(), alone.beyond()):
+        assert not p < 1
+    assert math.isnan(of_values([]).effect)
+
+
+def test_values_without_spread_are_certain():
+    same = of_values([1.0, 1.0, 1.0])
+    assert (same.above(), same.below(), same.within(), same.beyond(), same.differs()) == (0, 1, 0, 1, 0)
+    assert of_values([0.0, 0.0]).differs() == 1
+
+
+def test_beyond_a_margin_is_not_within_it():
+    effect = Estimate(5.0, 1.0, 9)
+    assert effect.beyond(2) == pytest.approx(stats.t.sf(3, 9)) and effect.within(2) > 0.99
+    assert (effect - 5).differs() == 1

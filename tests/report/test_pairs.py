@@ -1,0 +1,117 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_tables import collect
+
+from sparsecnn.experiment import experiment
+from sparsecnn.report import pairs
+from sparsecnn.report.inference import at_levels, holm
+from sparsecnn.report.tables import selected
+
+NETWORKS = ("SparseConvNet", "ConvNet", "ConvNet + mask")
+
+
+def runs_of(layouts: dict[str, np.ndarray], levels=(0.1, 0.2, 0.3), protocol="controlled"):
+    """Rows of runs of one epoch: layouts of seeds by levels; NaN = not run."""
+    runs = {
+        experiment("mnist", protocol, model, level, seed, epochs=1): ([value], [50.0])
+        for model, layout in layouts.items()
+        for seed, line in enumerate(layout)
+        for level, value in zip(levels, line, strict=True)
+        if value == value
+    }
+    return collect(runs)[1]
+
+
+def a_study(seeds=4, apart=(2.0, 0.0, 5.0), noise=0.3, number=0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(number)
+    base = 80 + rng.normal(0, 1, (seeds, 1)) + np.zeros((1, 3))
+    return {
+        model: base + np.array(shift) + rng.normal(0, noise, (seeds, 3))
+        for model, shift in zip(NETWORKS, (apart, (0, 0, 0), (0, 0, 9)), strict=True)
+    }
+
+
+def test_differences_are_those_of_the_layout_with_holm_over_all_pairs_of_networks():
+    study = a_study()
+    found = pairs.differences(runs_of(study), ["SparseConvNet", "ConvNet + mask"], "ConvNet")
+    assert list(found.columns) == [
+        "model", "protocol", "sparsity", "n_seeds", "difference", "ci95", "p", "holds", "collapsed",
+    ]  # fmt: skip
+    assert found["model"].tolist() == ["SparseConvNet"] * 3 + ["ConvNet + mask"] * 3
+    every = [
+        effect
+        for one, other in (
+            ("SparseConvNet", "ConvNet"),
+            ("SparseConvNet", "ConvNet + mask"),
+            ("ConvNet", "ConvNet + mask"),
+        )
+        for effect in at_levels(study[one] - study[other])
+    ]
+    assert found["difference"].iloc[:3].tolist() == pytest.approx([effect.effect for effect in every[:3]], abs=0.006)
+    assert found["ci95"].iloc[:3].tolist() == pytest.approx([effect.half() for effect in every[:3]], abs=0.006)
+    corrected = holm([effect.differs() for effect in every])
+    assert found["p"].tolist() == pytest.approx([*corrected[:3], *corrected[6:]], abs=1e-4)
+    assert found["holds"].tolist() == ["more", "", "more", "", "", "more"]
+    # Turned round, and asked for alone, a pair is in the same family.
+    (one,) = pairs.differences(runs_of(study), ["ConvNet"], "SparseConvNet").iloc[:1].to_dict("records")
+    assert (one["difference"], one["p"], one["holds"]) == (-found["difference"][0], found["p"][0], "less")
+
+
+def test_protocols_are_families_of_their_own_and_a_missing_pair_is_no_pair():
+    study = a_study(apart=(1, 1, 1), noise=1.0)
+    study["SparseConvNet"][3] = math.nan
+    both = pd.concat(
+        [runs_of(study), runs_of(a_study(), protocol="as_reported").assign(run=lambda rows: rows["run"] + 99)]
+    )
+    found = pairs.differences(both, ["SparseConvNet"], "ConvNet")
+    alone = pairs.differences(runs_of(study), ["SparseConvNet"], "ConvNet")
+    assert found["n_seeds"].tolist() == [3, 3, 3, 4, 4, 4]
+    pd.testing.assert_frame_equal(found[found["protocol"] == "controlled"], alone)
+    assert pairs.differences(both, ["ConvNet + mask"], "nobody").empty
+    assert pairs.differences(both.iloc[:0], ["SparseConvNet"], "ConvNet").empty
+
+
+def test_levels_with_other_seeds_are_another_layout():
+    study = a_study()
+    study["SparseConvNet"][1:, 1] = math.nan
+    found = pairs.differences(runs_of(study), ["SparseConvNet"], "ConvNet")
+    assert found["n_seeds"].tolist() == [4, 1, 4] and found["ci95"].isna().tolist() == [False, True, False]
+    whole = at_levels((study["SparseConvNet"] - study["ConvNet"])[:, [0, 2]])
+    assert found["ci95"].dropna().tolist() == pytest.approx([effect.half() for effect in whole], abs=0.006)
+
+
+def test_a_collapsed_run_is_counted_and_in_no_difference():
+    study = a_study()
+    study["ConvNet"][2, 1] = 11.35
+    found = pairs.differences(runs_of(study), ["SparseConvNet"], "ConvNet")
+    assert found["n_seeds"].tolist() == [4, 3, 4] and found["collapsed"].tolist() == [0, 1, 0]
+    assert found["difference"].abs().max() < 6
+    words = pairs.wide_difference(found, "model", "sparsity").iloc[0]
+    assert words[0.2].endswith("(1 collapsed)") and words[0.1].endswith("*") and "±" in words[0.1]
+    dead = runs_of({"SparseConvNet": np.full((1, 3), 11.35), "ConvNet": np.full((1, 3), 90.0)})
+    nothing = pairs.differences(dead, ["SparseConvNet"], "ConvNet")
+    assert pairs.wide_difference(nothing, "model", "sparsity").iloc[0].tolist() == ["none (1 collapsed)"] * 3
+
+
+def test_networks_are_crossed_at_the_levels_that_most_seeds_share():
+    study = a_study()
+    study["ConvNet"][1:, 0] = math.nan
+    found = pairs.crossed(selected(runs_of(study)), NETWORKS)
+    assert {model: part.shape for model, part in found.items()} == dict.fromkeys(NETWORKS, (4, 2))
+    assert found["ConvNet"].columns.tolist() == [0.2, 0.3] and found["ConvNet"].index.tolist() == [0, 1, 2, 3]
+    # Of a single level with four seeds there is no layout: those with the next most join it.
+    study["ConvNet"][2:, 1] = math.nan
+    found = pairs.crossed(selected(runs_of(study)), NETWORKS)
+    assert found["ConvNet"].shape == (2, 2) and found["ConvNet"].columns.tolist() == [0.2, 0.3]
+    assert pairs.crossed(selected(runs_of({"ConvNet": study["ConvNet"]})), NETWORKS)["ConvNet"].empty
+
+
+def test_the_other_group_stands_beside_ours():
+    found = pairs.differences(runs_of(a_study()), ["SparseConvNet"], "ConvNet")
+    table = pairs.beside_others("mnist", found)
+    assert table.index.tolist() == ["here, controlled", "published, group 75", "published, the report"]
+    assert table.loc["published, group 75", 0.1] == "+0.07" and table.loc["published, the report", 0.7] == "+2.34"
+    assert pairs.beside_others("caltech101", found).loc["published, group 75", 0.5] == "-4.26"
