@@ -23,7 +23,19 @@ def check_type(name: str, value, kind: type) -> None:
     accepted = (int, float) if kind is float else kind
     if isinstance(value, bool) is not (kind is bool) or not isinstance(value, accepted):
         words = {int: "a whole number", float: "a number", str: "a text", bool: "True or False"}
-        raise SettingError(f"{name}={value!r} is not allowed: {words[kind]}")
+        as_number = _as_yaml_has_it(value) if kind in (int, float) and isinstance(value, str) else ""
+        raise SettingError(f"{name}={value!r} is not allowed: {words[kind]}{as_number}")
+
+
+def _as_yaml_has_it(text: str) -> str:
+    """How to write a number that came as a text. YAML, papermill's -y, takes 1e-3 for one."""
+    digits, _, exponent = text.lower().partition("e")
+    try:
+        number = float(text)
+        written = f"{float(digits)}e{int(exponent):+d}" if exponent else f"{number:g}"
+    except ValueError:
+        return ""
+    return f", not a text, write {written}"
 
 
 def check_fraction(name: str, value: float, up_to: float | None = None) -> None:

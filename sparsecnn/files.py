@@ -9,9 +9,21 @@ from typing import BinaryIO
 
 from .checks import SettingError
 
-__all__ = ["REPOSITORY", "ResultsError", "check_writable", "naming_failures", "output_root", "replacing"]
+__all__ = [
+    "HOME",
+    "REPOSITORY",
+    "ResultsError",
+    "check_writable",
+    "named_folder",
+    "naming_failures",
+    "output_root",
+    "replacing",
+]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+# Where data, cache and results lie, if nothing else is said: in the repository; for a package that was installed or
+# copied elsewhere, in the folder in which Python was started.
+HOME = REPOSITORY if (REPOSITORY / "results/published").is_dir() else Path.cwd()
 
 
 class ResultsError(RuntimeError):
@@ -21,8 +33,21 @@ class ResultsError(RuntimeError):
 
 
 def output_root() -> Path:
-    """The folder of results/ and figures/: the environment's SPARSECNN_OUTPUT, or the repository."""
-    return Path(os.environ.get("SPARSECNN_OUTPUT") or REPOSITORY)
+    """The folder of results/ and figures/: the environment's SPARSECNN_OUTPUT, or the repository.
+
+    Raises:
+        SettingError: where SPARSECNN_OUTPUT is not a whole path.
+    """
+    return named_folder("SPARSECNN_OUTPUT") or HOME
+
+
+def named_folder(variable: str) -> Path | None:
+    """The folder that the environment's ``variable`` names, None where it is unset or empty. A notebook runs in another
+    folder than papermill, so a relative path would be another one there: it is refused."""
+    named = os.environ.get(variable)
+    if named and not os.path.isabs(named):
+        raise SettingError(f"{variable}={named} is not allowed: a whole path, say {Path(named).absolute()}")
+    return Path(named) if named else None
 
 
 def check_writable(folder: Path) -> None:

@@ -38,7 +38,11 @@ SETTINGS = list(KINDS)
 # classified test images are a number a class, with blanks between. Transfer, in the row of the reported epoch of runs
 # tested at every sparsity, is test accuracy under other masks, kind:sparsity=accuracy with blanks between; else empty.
 MEASURED = ["epoch", "train_loss", "train_accuracy", "validation_accuracy", "test_accuracy", "test_correct", "transfer"]
-PATTERNS = {"test_correct": r"\d+( \d+)*", "transfer": r"(\w+:[\d.]+=[\d.]+( (?=\w)|$))*"}
+PATTERNS = {
+    "test_correct": r"\d+( \d+)*",
+    "transfer": r"(\w+:[\d.]+=[\d.]+( (?=\w)|$))*",
+    "commit": r"[0-9a-f]{7,40}\+?",
+}
 # Seconds and device are the whole run's; commit is that of the package's code.
 PROVENANCE = ["device", "torch", "precision", "seconds", "commit"]
 COLUMNS = SETTINGS + MEASURED + PROVENANCE
@@ -47,6 +51,8 @@ FRACTIONS = [name for name, kind in KINDS.items() if kind is float]
 # The columns that must hold a value, and its type. A diverged run has no loss, one without validation images has no
 # accuracy on them, and code outside git has no commit.
 FILLED = KINDS | {"epoch": int, "test_accuracy": float, "device": str, "torch": str, "precision": str, "seconds": float}
+# What pandas would take for a number where it looks like one.
+TEXTS = [name for name, kind in FILLED.items() if kind is str] + list(PATTERNS)
 REMEDY = "mend it, take its last version from git, or move it away to train its runs anew"
 
 
@@ -67,18 +73,24 @@ def read_rows(path: Path) -> pd.DataFrame:
         ResultsError: for a file that does not hold whole runs as this version writes them; it says where.
     """
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         # Blank lines are kept, so that a row's number gives its line.
-        rows = pd.read_csv(io.StringIO(text), skip_blank_lines=False, dtype=dict.fromkeys((*PATTERNS, *FRACTIONS), str))
+        rows = pd.read_csv(io.StringIO(text), skip_blank_lines=False, dtype=dict.fromkeys((*TEXTS, *FRACTIONS), str))
     except FileNotFoundError:
         return no_rows()
     except (OSError, ValueError) as error:  # pandas' errors, and those of bytes that are no text, are ValueErrors
         raise ResultsError(f"{path} can't be read ({' '.join(str(error).split())}): {REMEDY}") from error
     if not text.endswith("\n"):
         raise ResultsError(f"{path} is cut short, its last line has no end: {REMEDY}")
-    for name, default in LATER.items():
-        if name not in rows.columns:
-            rows.insert(COLUMNS.index(name), name, default)
+    for separator, word in {";": "semicolons", "\t": "tabs"}.items():
+        if text.startswith(f"{COLUMNS[0]}{separator}"):
+            raise ResultsError(f"{path} has {word} between its columns where commas belong: {REMEDY}")
+    if not isinstance(rows.index, pd.RangeIndex):  # pandas then takes the first column for a name of the row
+        raise ResultsError(f"{path} has more cells in its rows than in its first line: {REMEDY}")
+    if set(rows.columns) | LATER.keys() >= set(COLUMNS):
+        for name, default in LATER.items():
+            if name not in rows.columns:
+                rows.insert(COLUMNS.index(name), name, default)
     if list(rows.columns) != COLUMNS:
         odd = ", ".join(sorted(set(rows.columns) ^ set(COLUMNS))) or "their order"
         raise ResultsError(f"{path} does not hold this version's columns ({odd}): {REMEDY}")
@@ -93,7 +105,7 @@ def read_rows(path: Path) -> pd.DataFrame:
         rows[name] = rows[name].map(_number)
     for name, pattern in PATTERNS.items():
         refuse(rows[name].notna() & ~rows[name].astype(str).str.fullmatch(pattern), name)
-    for name in [name for name in COLUMNS if name not in (*PATTERNS, "commit")]:
+    for name in [name for name in COLUMNS if name not in PATTERNS]:
         kind = FILLED.get(name, float)
         values = rows[name] if kind is str else pd.to_numeric(rows[name], errors="coerce")
         refuse(values.isna() & (rows[name].notna() | (name in FILLED)), name)

@@ -16,7 +16,7 @@ __all__ = ["Interrupted", "missing", "sweep"]
 
 def main() -> None:
     """Fills the store: ``python -m sparsecnn.sweep --help``."""
-    ask = argparse.ArgumentParser(prog="python -m sparsecnn.sweep", description=main.__doc__.split(":")[0])
+    ask = argparse.ArgumentParser(prog="python -m sparsecnn.sweep", description="Fills the store.")
     ask.add_argument("--dataset", help="mnist or caltech101; both by default")
     ask.add_argument("--study", help=f"{', '.join(STUDIES)}; all by default")
     ask.add_argument("--protocol", help="as_reported, as_run or controlled; all three by default")

@@ -92,7 +92,7 @@ def test_every_link_leads_somewhere(site, browser):
             target = Path(unquote(address.path))
             anchor = unquote(address.fragment)
             if not target.is_file() or (
-                anchor and not re.search(rf"""id=["']{re.escape(anchor)}["']""", target.read_text())
+                anchor and not re.search(rf"""id=["']{re.escape(anchor)}["']""", target.read_text(encoding="utf-8"))
             ):
                 dead.append(f"{name}: {href}")
     page.close()
@@ -121,7 +121,7 @@ def lab(tmp_path_factory) -> str:
     }
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--port-retries=0"]
     command += ["--IdentityProvider.token=", "--ServerApp.password=", f"--ServerApp.root_dir={folder / 'notebooks'}"]
-    with open(folder / "log", "w") as log:
+    with open(folder / "log", "w", encoding="utf-8") as log:
         server = subprocess.Popen(command, env=env, stdout=log, stderr=log)
         try:
             for _ in range(120):

@@ -45,7 +45,7 @@ def test_under_papermill_lines_come_on_stderr_even_inside_a_jupyter_environment(
     assert re.search(r"^1 run: 2 of 2 epochs, \d+:\d+ passed, 00:00 left, ConvNet", done.stderr, re.M)
     outputs = nbformat.read(tmp_path / "out.ipynb", 4).cells[0].outputs
     shown = "".join(output.get("text", "") for output in outputs)
-    assert shown.startswith("page: False\nTo train: 1 run, ")
+    assert shown.startswith("page: False\nData in ") and "\nTo train: 1 run, " in shown
     assert not any("widget" in kind for output in outputs for kind in output.get("data", {}))
 
 

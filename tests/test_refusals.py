@@ -3,22 +3,26 @@
 import dataclasses
 import json
 import math
+import re
 import time
 
 import pytest
 import torch
+import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 from sparsecnn import ConvNet, SparseConv2d, SparseConvNet, SparseDataset, SparseMaxPool2d, sparse_conv2d
+from sparsecnn.checks import SettingError
 from sparsecnn.data.datasets import available, load, split
 from sparsecnn.data.masks import bernoulli_mask, exact_count_mask
 from sparsecnn.experiment import Experiment, experiment, grid
 from sparsecnn.files import REPOSITORY
 from sparsecnn.models import build
 from sparsecnn.report import tables
+from sparsecnn.studies import hyperparameters
 from sparsecnn.sweeps.executors import connect
 from sparsecnn.sweeps.store import read
 from sparsecnn.sweeps.sweep import sweep
@@ -166,3 +170,13 @@ def test_a_wrong_parameter_of_a_notebook_is_answered_in_one_line(notebook, monke
             if not success:
                 assert shown.stdout.startswith("SettingError: ") and f"{name}=" in shown.stdout
                 assert "Traceback" not in shown.stdout and len(shown.stdout.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("text", "written"), [("1e-3", "1.0e-3"), ("5E-3", "5.0e-3"), ("2e2", "2.0e+2"), ("0.3",) * 2])
+def test_a_number_that_yaml_takes_for_a_text_is_told_how_to_write_it(text, written):
+    says = rf"^learning_rates='{text}' is not allowed: a number, not a text, write {re.escape(written)}$"
+    with pytest.raises(SettingError, match=says):
+        hyperparameters("mnist", learning_rates=[text])
+    assert yaml.safe_load(written) == float(text)
+    with pytest.raises(SettingError, match="a number$"):
+        hyperparameters("mnist", learning_rates=["little"])

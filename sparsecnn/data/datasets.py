@@ -1,6 +1,7 @@
 """MNIST, Caltech-101 and their bundled stand-ins as tensors, and their splits.
 
-The data root is the environment's SPARSECNN_DATA, or ``data/`` in the repository, in torchvision's layout.
+The data root is the environment's SPARSECNN_DATA, or ``data/`` in the repository, in torchvision's layout or another
+that people have, see downloads.PLACES.
 """
 
 import functools
@@ -59,13 +60,11 @@ def load(name: str, pixels: bool = True) -> Images:
 
 @functools.cache
 def _load(name: str, root: Path) -> Images:
-    if name in STAND_IN:
-        fetch(name, root)
     match name:
         case "mnist":
-            return sources.mnist(root)
+            return sources.mnist(fetch(name, root))
         case "caltech101":
-            return sources.caltech101(root)
+            return sources.caltech101(fetch(name, root))
         case "digits":
             images, labels, test_count = standins.digits()
             return Images(name, images, labels, DIGITS, test_count=test_count, **MNIST_SCALE)
@@ -88,9 +87,8 @@ class Pictures(Dataset):
     """
 
     def __init__(self, name: str, transform: Callable[[Tensor], Tensor] | None = None):
-        self.data, self.root, self.transform = load(name, pixels=False), data_root(), transform
-        if name in STAND_IN:
-            fetch(name, self.root)
+        self.data, self.transform = load(name, pixels=False), transform
+        self.folder = fetch(name, data_root()) if name in STAND_IN else None
         self.labels = self.data.labels[-self.data.test_count :]  # all, where the count is 0
 
     def __len__(self) -> int:
@@ -99,7 +97,7 @@ class Pictures(Dataset):
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         label = int(self.labels[index])  # an IndexError ends iteration
         if self.data.images.is_meta:
-            image = sources.caltech101_image(self.root, index)
+            image = sources.caltech101_image(self.folder, index)
         else:
             image = self.data.images[index - len(self) if index >= 0 else index]
         return (self.transform(image) if self.transform else image), label

@@ -1,23 +1,60 @@
-"""Real data sets, downloaded by torchvision where they are missing."""
+"""Where real data sets lie, and their download by pooch where they are missing."""
 
 import contextlib
+import gzip
+import logging
 import os
 import shutil
-import socket
+import tarfile
 import tempfile
-import urllib.request
-from collections.abc import Iterator
-from http.client import HTTPException
+import zipfile
 from pathlib import Path
-from urllib.error import URLError
+from urllib.parse import urljoin, urlsplit
 
 from ..checks import SettingError
-from ..files import REPOSITORY
+from ..files import HOME, named_folder, output_root
+from ..progress import bar
 from .images import TITLES
 
-__all__ = ["DataError", "OfflineError", "data_root", "fetch"]
+__all__ = ["DataError", "OfflineError", "cache_folder", "data_root", "fetch", "find", "places"]
 
 PATIENCE = 20  # seconds that a download may stand still
+RETRIES = 2
+SCHEMES = ("https",)
+SERVERS = {
+    "mnist": "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "caltech101": "https://data.caltech.edu/records/mzrjq-6wc02/files/",
+}
+ARCHIVES_MD5 = {
+    "mnist": {
+        "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+        "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+        "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+        "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+    },
+    "caltech101": {"caltech-101.zip": "3138e1922a9193bfa496528edbbc45d0"},
+}
+# Folders under the data root, torchvision's first, then others that people have; and names that tell them.
+PLACES = {
+    "mnist": ("MNIST/raw", "MNIST", "mnist/raw", "mnist", "raw", "."),
+    "caltech101": (
+        "caltech101/101_ObjectCategories",
+        "caltech-101/101_ObjectCategories",
+        "101_ObjectCategories",
+        "caltech101",
+        "caltech-101",
+        ".",
+    ),
+}
+SIGNS = {
+    "mnist": {
+        f"{part}{dot}{end}"
+        for part in ("train-images", "train-labels", "t10k-images", "t10k-labels")
+        for dot in "-."
+        for end in ("idx3-ubyte", "idx1-ubyte", "idx3-ubyte.gz", "idx1-ubyte.gz")
+    },
+    "caltech101": {"Faces", "Leopards", "airplanes"},
+}
 
 
 class DataError(RuntimeError):
@@ -34,60 +71,124 @@ def data_root() -> Path:
     """Where the data sets lie.
 
     Raises:
-        DataError: where SPARSECNN_DATA names no folder, or one that may not be read.
+        SettingError: where SPARSECNN_DATA is not a whole path.
+        DataError: where it names no folder, or one that may not be read.
     """
-    named = os.environ.get("SPARSECNN_DATA")
+    named = named_folder("SPARSECNN_DATA")
     if named is None:
-        return REPOSITORY / "data"
+        return HOME / "data"
     if not os.path.isdir(named):
         raise DataError(f"SPARSECNN_DATA={named} is no folder: name the one that holds MNIST/ and caltech101/")
     if not os.access(named, os.R_OK | os.X_OK):
         raise DataError(f"SPARSECNN_DATA={named} may not be read by this user: change its mode, or name another folder")
-    return Path(named)
+    return named
 
 
-def fetch(name: str, root: Path) -> None:
-    """Downloads a real data set into ``root`` unless it is there; torchvision checks each archive's md5 before it opens
-    it."""
-    source, place = {
-        "mnist": ("MNIST", "MNIST/raw"),
-        "caltech101": ("Caltech101", "caltech101/101_ObjectCategories"),
-    }[name]
-    if (root / place).is_dir() and any((root / place).iterdir()):
-        return
-    import torchvision
+def cache_folder() -> Path:
+    """Where decoded images are kept."""
+    return HOME / "build/cache"
 
+
+def places() -> str:
+    """One line: where data, cache and results lie."""
+    return f"Data in {data_root()}, cache in {cache_folder()}, results and figures in {output_root()}"
+
+
+def find(name: str, root: Path) -> Path | None:
+    """The folder under ``root`` that holds a real data set's files, all or some of them; None where there is none."""
+    for place in PLACES[name]:
+        if _holds(root / place) & SIGNS[name]:
+            return root / place
+    usual = root / PLACES[name][0]
+    return usual if _holds(usual) else None  # whatever it is, it is not silently stood in for
+
+
+def fetch(name: str, root: Path) -> Path:
+    """The folder of a real data set, downloaded into ``root`` unless it is there; no archive is opened whose md5 is not
+    the known one.
+
+    Raises:
+        OfflineError: where that fails; it says what was looked for, and what is there instead.
+    """
+    if found := find(name, root):
+        return found
+    place = root / PLACES[name][0]
     try:
         root.mkdir(parents=True, exist_ok=True)
         # Downloaded beside its place, so that what breaks off leaves nothing that looks like a data set.
-        with tempfile.TemporaryDirectory(dir=root, prefix="download-") as aside, _over_https(PATIENCE):
-            getattr(torchvision.datasets, source)(aside, download=True)
-            (root / place).parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(root / place, ignore_errors=True)
-            os.replace(Path(aside, place), root / place)
-    except (OSError, HTTPException, RuntimeError, EOFError) as error:  # from urllib, torchvision, the archive readers
+        with tempfile.TemporaryDirectory(dir=root, prefix="download-") as aside:
+            unpacked = _download(name, Path(aside, "files"))
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(place, ignore_errors=True)
+            os.replace(unpacked, place)
+    except (OSError, ValueError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:  # requests' are OSErrors
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise OfflineError(f"no {TITLES[name]} in {root}, and its download failed: {reason}") from None
+        there = ", ".join(sorted(_holds(root))) or "nothing"
+        raise OfflineError(
+            f"no {TITLES[name]} in {root}: looked for {PLACES[name][0]}/, there is {there}; "
+            f"its download failed: {reason}"
+        ) from None
+    return place
 
 
-class _RefuseHTTP(urllib.request.HTTPHandler):
-    """torchvision turns to http:// where https:// fails."""
+def _download(name: str, folder: Path) -> Path:
+    """Downloads and unpacks a data set into ``folder``; the folder of its files there."""
+    import pooch
 
-    def http_open(self, request):
-        raise URLError("no answer over https, and plain http is refused")
+    pooch.get_logger().setLevel(logging.ERROR)  # the caller says what went wrong
+    registry = {file: f"md5:{md5}" for file, md5 in ARCHIVES_MD5[name].items()}
+    archives = pooch.create(folder, SERVERS[name], registry=registry, retry_if_failed=RETRIES)
+    for file in registry:
+        _refuse_http(archives.get_url(file))
+        with contextlib.closing(_Told(f"{TITLES[name]}, {file}")) as told:
+            load = pooch.HTTPDownloader(told, 1 << 16, timeout=PATIENCE, hooks={"response": _refuse_detour})
+            path = Path(archives.fetch(file, downloader=load))
+        if path.suffix == ".gz":
+            with gzip.open(path) as packed, path.with_suffix("").open("wb") as file:
+                shutil.copyfileobj(packed, file)
+            path.unlink()
+        else:
+            with zipfile.ZipFile(path) as archive:
+                inner = archive.extract("caltech-101/101_ObjectCategories.tar.gz", folder)
+            with tarfile.open(inner) as archive:
+                archive.extractall(folder, filter="data")
+            folder = folder / "101_ObjectCategories"
+    return folder
 
 
-OPENERS = (_RefuseHTTP,)
+class _Told:
+    """What pooch takes for a bar."""
+
+    def __init__(self, title: str):
+        self.title, self.total, self.bar = title, 0, None
+
+    def update(self, count: int) -> None:
+        if self.bar is None:
+            self.bar = bar(self.total, desc=self.title, unit="byte", unit_scale=True)
+        self.bar.update(min(count, self.total - self.bar.n))
+
+    def reset(self) -> None:
+        """pooch counts up to the end once more."""
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
 
 
-@contextlib.contextmanager
-def _over_https(patience: float) -> Iterator[None]:
-    """In it, urllib gives up connections that stand still for so many seconds, and opens none without encryption."""
-    timeout, opener = socket.getdefaulttimeout(), urllib.request._opener
-    socket.setdefaulttimeout(patience)
-    urllib.request.install_opener(urllib.request.build_opener(*OPENERS))
+def _holds(folder: Path) -> set[str]:
+    """The names in a folder but those of hidden files, as macOS leaves them."""
     try:
-        yield
-    finally:
-        socket.setdefaulttimeout(timeout)
-        urllib.request.install_opener(opener)
+        return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    except OSError:
+        return set()
+
+
+def _refuse_http(url: str) -> None:
+    if urlsplit(url).scheme not in SCHEMES:
+        raise OSError(f"{url} is plain http, which is refused")
+
+
+def _refuse_detour(response, **_) -> None:
+    """Called by requests before it goes where a server sends it."""
+    if response.is_redirect:
+        _refuse_http(urljoin(response.url, response.headers["location"]))

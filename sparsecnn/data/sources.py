@@ -1,6 +1,7 @@
 """The real data sets' files, each checked against its md5, as tensors."""
 
 import contextlib
+import gzip
 import hashlib
 import io
 import math
@@ -15,9 +16,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..files import REPOSITORY
 from ..progress import bar
-from .downloads import DataError
+from .downloads import DataError, cache_folder
 from .images import DIGITS, IMAGENET_SCALE, MNIST_SCALE, Images
 
 __all__ = ["caltech101", "caltech101_image", "caltech101_labels", "mnist"]
@@ -29,41 +29,49 @@ MNIST_MD5 = {  # of the four canonical files, uncompressed
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
 CALTECH_MD5 = Path(__file__).with_name("caltech101.md5")  # one line an image, as md5sum writes and checks them
-CALTECH_FOLDER = "caltech101/101_ObjectCategories"
 CALTECH_SIZE = 224  # the report resizes both sides to it
 
 
-def _check_md5(path: Path, expected: str) -> bytes:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} can't be read ({error.strerror}): delete its folder to download it again") from error
+def _check_md5(content: bytes | OSError, path: Path, expected: str, folder: Path) -> bytes:
+    if isinstance(content, OSError):
+        raise DataError(f"{path} can't be read ({content.strerror or content}): {_again(folder)}") from content
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != expected:
-        raise DataError(
-            f"{path} is cut short or altered ({len(content)} bytes, md5 differs): "
-            "delete its folder to download it again"
-        )
+        raise DataError(f"{path} is cut short or altered ({len(content)} bytes, md5 differs): {_again(folder)}")
     return content
 
 
-def mnist(root: Path) -> Images:
-    from torchvision.datasets.mnist import read_image_file, read_label_file
+def _again(folder: Path) -> str:
+    """How a data set is downloaded anew: once nothing of it is left in its folder."""
+    return f"take the data set's files out of {folder} to have it downloaded again"
 
-    for file, md5 in MNIST_MD5.items():
-        _check_md5(root / "MNIST/raw" / file, md5)
-    # Read from these files, not through torchvision's MNIST: that prefers an old processed/ folder where there is one.
-    images, labels = (
-        [read(str(root / "MNIST/raw" / f"{part}-{kind}-ubyte")) for part in ("train", "t10k")]
-        for read, kind in ((read_image_file, "images-idx3"), (read_label_file, "labels-idx1"))
-    )
-    return Images(
-        "mnist", torch.cat(images)[:, None], torch.cat(labels), DIGITS, test_count=len(labels[1]), **MNIST_SCALE
-    )
+
+def _read(path: Path) -> bytes | OSError:
+    """A file's content, unpacked where it is packed, or why it has none."""
+    try:
+        content = path.read_bytes()
+        return gzip.decompress(content) if path.suffix == ".gz" else content
+    except (EOFError, zlib.error) as error:
+        return OSError(str(error))
+    except OSError as error:
+        return error
+
+
+def mnist(folder: Path) -> Images:
+    """MNIST from the four files in ``folder``, packed or not, named train-images-idx3-ubyte or train-images.idx3-ubyte
+    and so on."""
+    contents = []
+    for name, md5 in MNIST_MD5.items():
+        ways = [folder / f"{way}{end}" for way in (name, name.replace("-idx", ".idx")) for end in ("", ".gz")]
+        path = next((way for way in ways if way.is_file()), ways[0])
+        contents.append(torch.frombuffer(bytearray(_check_md5(_read(path), path, md5, folder)), dtype=torch.uint8))
+    images = torch.cat([content[16:].view(-1, 1, 28, 28) for content in contents[::2]])
+    labels = [content[8:].long() for content in contents[1::2]]
+    return Images("mnist", images, torch.cat(labels), DIGITS, test_count=len(labels[1]), **MNIST_SCALE)
 
 
 def _caltech101_md5() -> dict[str, str]:
     """Of each image, by its place in the data set's folder."""
-    return {name: md5 for md5, name in (line.split() for line in CALTECH_MD5.read_text().splitlines())}
+    return {name: md5 for md5, name in (line.split() for line in CALTECH_MD5.read_text(encoding="utf-8").splitlines())}
 
 
 def caltech101_labels() -> Images:
@@ -74,32 +82,34 @@ def caltech101_labels() -> Images:
     return Images("caltech101", pixels, labels, tuple(classes), **IMAGENET_SCALE)
 
 
-def caltech101_image(root: Path, index: int) -> Tensor:
+def caltech101_image(folder: Path, index: int) -> Tensor:
     """One image as :func:`caltech101` has it, 3 x 224 x 224, uint8; no other file is checked and decoded."""
     name, md5 = list(_caltech101_md5().items())[index]
-    return torch.from_numpy(_decoded(root / CALTECH_FOLDER / name, md5).copy())
+    return torch.from_numpy(_decoded(folder, name, md5).copy())
 
 
-def _decoded(path: Path, md5: str) -> np.ndarray:
-    with Image.open(io.BytesIO(_check_md5(path, md5))) as image:
+def _decoded(folder: Path, name: str, md5: str) -> np.ndarray:
+    content = _check_md5(_read(folder / name), folder / name, md5, folder)
+    with Image.open(io.BytesIO(content)) as image:
         small = image.convert("RGB").resize((CALTECH_SIZE, CALTECH_SIZE), Image.Resampling.BILINEAR)
     return np.asarray(small).transpose(2, 0, 1)
 
 
-def caltech101(root: Path) -> Images:
+def caltech101(folder: Path) -> Images:
+    """Caltech-101 from the folders of its classes in ``folder``."""
     md5_of = _caltech101_md5()
     names = list(md5_of)
     labelled = caltech101_labels()
     shape = tuple(labelled.images.shape)
     # Other images or another size make another cache; its name ends in the checksum of its pixels.
     key = hashlib.md5(CALTECH_MD5.read_bytes() + repr(shape).encode(), usedforsecurity=False).hexdigest()[:8]
-    caches = REPOSITORY / "build/cache"
+    caches = cache_folder()
     cache = next(caches.glob(f"caltech101-{key}-*.npy"), None)
     if cache is None:
         half_done = caches / f"caltech101-{key}.{os.getpid()}"
 
         def decode(i: int) -> None:
-            pixels[i] = _decoded(root / CALTECH_FOLDER / names[i], md5_of[names[i]])
+            pixels[i] = _decoded(folder, names[i], md5_of[names[i]])
 
         try:
             pixels = _room_for_pixels(half_done, shape)

@@ -11,6 +11,7 @@ import os
 import queue
 import re
 import signal
+import sys
 import threading
 import time
 import uuid
@@ -31,9 +32,15 @@ from ..training.train import TrainingError, train, train_ensemble
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["Cluster", "Here", "Processes", "TimeIsUp", "connect", "visible_gpus"]
+__all__ = ["Cluster", "Here", "Processes", "TimeIsUp", "connect", "refuse_in_a_starting_process", "visible_gpus"]
 
 PATIENCE = 4  # seconds for a scheduler to answer
+# A process for training first runs the caller's script, which may call sweep again: it then ends with this status.
+UNGUARDED = 77
+GUARD = (
+    "the processes that train read the script that calls sweep, and came to that call: put it below a line "
+    "if __name__ == '__main__': or give it workers=1"
+)
 # Called with a run's number, the epoch it has finished, and that epoch's training loss and accuracy in percent.
 Show = Callable[[int, int, float, float], None]
 Runs = dict[int, Experiment]
@@ -90,6 +97,12 @@ class Processes:
 
     def __init__(self, device: str, show: Show, width: int):
         self.device, self.show, self.width = device, show, width
+        script = getattr(sys.modules["__main__"], "__file__", None)
+        if script and not sys.modules["__main__"].__spec__ and not os.path.exists(script):
+            raise SettingError(
+                f"workers={width} is not allowed in a script that is read from {script}, which the processes that "
+                "train can't read again: put it into a file, or workers=1"
+            )
         # Spawned, not forked: a fork of a process with running threads (torch, Jupyter) can hang.
         context = multiprocessing.get_context("spawn")
         self.told, self.gpus = context.SimpleQueue(), context.SimpleQueue()
@@ -108,10 +121,9 @@ class Processes:
             for process in processes:
                 process.terminate()
         if isinstance(error, BrokenProcessPool):
-            raise TrainingError(
-                "a training process was killed, perhaps for want of memory: fewer workers need less of it; "
-                "what is stored stays as it was, start again to go on"
-            ) from None
+            for process in processes:
+                process.join()
+            raise TrainingError(_why_broken([process.exitcode for process in processes])) from None
 
     def submit(self, runs: Runs, resume: Path | None) -> Future:
         return self.pool.submit(_in_process, runs, self.device, resume)
@@ -119,6 +131,26 @@ class Processes:
     def poll(self) -> None:
         while not self.told.empty():
             self.show(*self.told.get())
+
+
+def _why_broken(statuses: list[int]) -> str:
+    """What the first of a pool's processes ended for; the others were then terminated."""
+    if UNGUARDED in statuses:
+        return GUARD
+    (status,) = [status for status in statuses if status not in (0, -signal.SIGTERM)][:1] or [-signal.SIGTERM]
+    if status == -signal.SIGKILL:
+        why = "a training process was killed, as the system does when memory is short: fewer workers need less"
+    elif status < 0:
+        why = f"a training process was ended by {signal.Signals(-status).name}"
+    else:
+        why = f"a training process ended with status {status}: what it wrote on stderr says why"
+    return f"{why}; what is stored stays as it was, start again to go on"
+
+
+def refuse_in_a_starting_process() -> None:
+    """Ends a process for training that has come to the call that started it, see ``UNGUARDED``."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # multiprocessing's own mark of them
+        sys.exit(UNGUARDED)
 
 
 def visible_gpus() -> list[str]:

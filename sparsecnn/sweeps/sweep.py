@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from ..checks import SettingError, check_choice, check_range, check_type
 from ..data.datasets import load, split
+from ..data.downloads import places
 from ..experiment import Experiment, check_experiment
 from ..files import check_writable
 from ..models import LAYERS
@@ -28,7 +29,7 @@ from ..training.devices import DEVICES, choose_device
 from ..training.ensembles import ensembles_of
 from . import store
 from .cost import after_first_epoch, announcement, expected_seconds, number_of
-from .executors import Cluster, Here, Processes, TimeIsUp, visible_gpus
+from .executors import Cluster, Here, Processes, TimeIsUp, refuse_in_a_starting_process, visible_gpus
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -90,6 +91,7 @@ def sweep(
         TrainingError, ResultsError: where training or storing fails; what is stored by then stays.
         Interrupted: for a KeyboardInterrupt, likewise.
     """
+    refuse_in_a_starting_process()
     for experiment in experiments:
         check_experiment(experiment)
         check_choice("architecture", experiment.architecture, LAYERS)
@@ -120,6 +122,7 @@ def sweep(
     ensembles = ensembles_of(todo, device if client is None else "cpu", workers)
     workers = min(workers, len(ensembles)) if client is None else max(1, len(client.nthreads()))
     expected = expected_seconds(todo, device, workers) if client is None else None
+    say(places())
     say(announcement(todo, workers, expected, parameters))
 
     fresh, begun = [], time.monotonic()

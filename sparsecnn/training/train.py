@@ -1,6 +1,7 @@
 """One Experiment in, its history out."""
 
 import functools
+import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import asdict
@@ -154,13 +155,18 @@ def _train(
 
 @functools.cache
 def _commit() -> str:
-    """The last commit of the package's code, with a + where it was changed since; empty outside a git checkout."""
+    """The last commit of the package's code, with a + where it was changed since; empty outside a checkout of it."""
+    if not (REPOSITORY / ".git").exists():  # else git looks further up, and finds what the package lies in
+        return ""
     git = ["git", "-C", str(REPOSITORY)]
+    elsewhere = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         commit, changed = (
-            subprocess.run([*git, *command, "--", "sparsecnn"], capture_output=True, text=True, check=True).stdout
+            subprocess.run(
+                [*git, *command, "--", "sparsecnn"], capture_output=True, encoding="utf-8", check=True, env=elsewhere
+            ).stdout.strip()
             for command in (("log", "-1", "--format=%h"), ("status", "--porcelain"))
         )
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return commit.strip() + ("+" if changed else "")
+    return commit + ("+" if commit and changed else "")

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sys
+import tarfile
 import threading
 import time
 import zipfile
@@ -15,10 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torchvision
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
-from torchvision.datasets import MNIST, Caltech101
 
 import sparsecnn
 from sparsecnn import SparseDataset
@@ -230,7 +229,7 @@ def test_another_split_leaves_the_data_sets_own_test_images():
 
 def mapped_memory() -> int:
     """Of this process's files, in bytes."""
-    return int(re.search(r"RssFile:\s*(\d+) kB", Path("/proc/self/status").read_text())[1]) << 10
+    return int(re.search(r"RssFile:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))[1]) << 10
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -363,7 +362,7 @@ def mirror(monkeypatch, tmp_path):
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 self.server.requests += 1
-                behaviour(self, packed[self.path])
+                behaviour(self, packed.get(self.path, b""))
 
             def log_message(self, *_):
                 pass
@@ -372,16 +371,17 @@ def mirror(monkeypatch, tmp_path):
         server.requests, server.ended = 0, threading.Event()
         servers.append(server)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
+        monkeypatch.setitem(downloads.SERVERS, "mnist", f"http://127.0.0.1:{server.server_port}/")
         return server
 
-    resources = [(name[1:], hashlib.md5(content).hexdigest()) for name, content in packed.items()]
-    monkeypatch.setattr(MNIST, "resources", resources)
+    registry = {name[1:]: hashlib.md5(content).hexdigest() for name, content in packed.items()}
+    monkeypatch.setitem(downloads.ARCHIVES_MD5, "mnist", registry)
     md5s = {name: hashlib.md5(content).hexdigest() for name, content in files.items()}
     monkeypatch.setattr(sources, "MNIST_MD5", md5s)
     monkeypatch.setenv("SPARSECNN_DATA", str(tmp_path))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(downloads, "OPENERS", ())  # the server speaks no https
+    monkeypatch.setattr(downloads, "SCHEMES", ("http",))  # the server speaks no https
+    monkeypatch.setattr(downloads, "RETRIES", 0)
     yield start
     for server in servers:
         server.ended.set()
@@ -439,7 +439,7 @@ def test_a_download_lands_in_torchvisions_layout_and_happens_once(mirror, tmp_pa
 def test_load_downloads_what_is_missing_and_makes_the_data_folder(mirror, monkeypatch, tmp_path):
     mirror(serves)
     monkeypatch.delenv("SPARSECNN_DATA")
-    monkeypatch.setattr(downloads, "REPOSITORY", tmp_path / "clone")
+    monkeypatch.setattr(downloads, "HOME", tmp_path / "clone")
     assert len(load("mnist").labels) == 50
     assert (tmp_path / "clone/data/MNIST/raw").is_dir()
 
@@ -448,10 +448,103 @@ def test_plain_http_is_refused(mirror, monkeypatch, tmp_path, capsys):
     server = mirror(serves)
     monkeypatch.undo()
     monkeypatch.setenv("SPARSECNN_DATA", str(tmp_path))
-    monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
+    monkeypatch.setitem(downloads.SERVERS, "mnist", f"http://127.0.0.1:{server.server_port}/")
     assert available("mnist") == "digits"
-    assert "plain http is refused" in capsys.readouterr().out
+    assert "plain http, which is refused" in capsys.readouterr().out
     assert server.requests == 0
+
+
+def test_a_detour_over_plain_http_is_refused_before_it_is_taken(mirror, monkeypatch, capsys):
+    def sends_elsewhere(request, _):
+        request.send_response(302)
+        request.send_header("Location", "ftp://127.0.0.1/train-images-idx3-ubyte.gz")
+        request.end_headers()
+
+    server = mirror(sends_elsewhere)
+    assert available("mnist") == "digits"
+    assert "ftp://127.0.0.1/train-images-idx3-ubyte.gz is plain http" in capsys.readouterr().out
+    assert server.requests == 1
+
+
+def test_a_download_is_tried_again_and_says_how_far_it_is(mirror, monkeypatch, capsys):
+    def fails_at_first(request, body):
+        (serves if request.server.requests > 1 else cuts_off)(request, body)
+
+    monkeypatch.setattr(downloads, "RETRIES", 1)
+    mirror(fails_at_first)
+    assert available("mnist") == "mnist"
+    assert re.search(r"^MNIST, t10k-labels-idx1-ubyte.gz: (\S+) of \1 bytes, ", capsys.readouterr().err, re.M)
+
+
+# Data as people have it
+
+
+def packed(folder: Path) -> None:
+    for path in list(folder.iterdir()):
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+
+
+def with_dots(folder: Path) -> None:
+    for path in list(folder.iterdir()):
+        path.rename(folder / path.name.replace("-idx", ".idx"))
+
+
+def beside_dot_files(folder: Path) -> None:
+    (folder / ".DS_Store").touch()
+
+
+@pytest.mark.parametrize("place", ["MNIST/raw", "MNIST", "mnist", "mnist/raw", "."])
+@pytest.mark.parametrize("change", [packed, with_dots, beside_dot_files])
+def test_mnist_is_found_as_people_have_it(change, place, mirror, tmp_path):
+    server = mirror(serves_404)
+    (tmp_path / place).mkdir(parents=True, exist_ok=True)
+    for name, content in idx_files().items():
+        (tmp_path / place / name).write_bytes(content)
+    change(tmp_path / place)
+    assert available("mnist") == "mnist" and server.requests == 0
+    assert load("mnist").images[:30].numpy().tobytes() == idx_files()["train-images-idx3-ubyte"][16:]
+
+
+@pytest.mark.parametrize("place", ["caltech101/101_ObjectCategories", "caltech-101/101_ObjectCategories",
+                                   "101_ObjectCategories", "caltech101", "."])  # fmt: skip
+def test_caltech_101_is_found_as_people_have_it(place, tiny_caltech, tmp_path, monkeypatch):
+    monkeypatch.setitem(downloads.SIGNS, "caltech101", {"ant", "bee"})
+    expected = load("caltech101").images
+    datasets._load.cache_clear()
+    shutil.rmtree(tmp_path / "build")
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / place).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(tiny_caltech, elsewhere / place, dirs_exist_ok=True)
+    (elsewhere / place / ".DS_Store").touch()
+    monkeypatch.setenv("SPARSECNN_DATA", str(elsewhere))
+    assert available("caltech101") == "caltech101" and torch.equal(load("caltech101").images, expected)
+
+
+def test_where_a_data_set_is_not_what_was_looked_for_and_what_is_there_is_said(mirror, tmp_path):
+    mirror(serves_404)
+    (tmp_path / "mnist.npz").touch()
+    (tmp_path / ".DS_Store").touch()
+    with pytest.raises(DataError, match="looked for MNIST/raw/, there is mnist.npz; its download failed: 404"):
+        load("mnist")
+
+
+def test_taking_the_named_files_away_helps(mirror, tmp_path):
+    mirror(serves)
+    load("mnist")
+    datasets._load.cache_clear()
+    folder = tmp_path / "MNIST/raw"
+    (folder / "t10k-labels-idx1-ubyte").write_bytes(b"short")
+    with pytest.raises(DataError, match=f"take the data set's files out of {folder} to have it downloaded again"):
+        load("mnist")
+    shutil.rmtree(folder)
+    assert len(load("mnist").labels) == 50
+
+
+def test_a_broken_photograph_names_the_folder_of_all_classes(tiny_caltech):
+    (tiny_caltech / "ant/image_0002.jpg").unlink()
+    with pytest.raises(DataError, match=f"take the data set's files out of {tiny_caltech} to have"):
+        load("caltech101")
 
 
 @pytest.mark.parametrize("place", ["..", "absolute"])
@@ -463,23 +556,33 @@ def test_an_archive_that_is_not_the_known_one_is_never_opened(place, mirror, mon
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr(member, "hostile")
     server = mirror(lambda request, _: serves(request, archive.getvalue()))
-    real = torchvision.datasets.caltech.download_and_extract_archive
-
-    def from_here(url, **arguments):
-        return real(f"http://127.0.0.1:{server.server_port}/train-images-idx3-ubyte.gz", **arguments)
-
-    monkeypatch.setattr("torchvision.datasets.caltech.download_and_extract_archive", from_here)
+    monkeypatch.setitem(downloads.SERVERS, "caltech101", downloads.SERVERS["mnist"])
     assert available("caltech101") == "shapes"
     assert server.requests
     assert not outside.exists()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_where_caltech_101_cannot_be_had_the_shapes_stand_in(monkeypatch, tmp_path, capsys):
-    def download(self):
-        raise RuntimeError("the drive\nis full")
+def test_caltech_101_comes_out_of_its_archive(mirror, tiny_caltech, monkeypatch, tmp_path):
+    inner, outer = io.BytesIO(), io.BytesIO()
+    with tarfile.open(fileobj=inner, mode="w:gz") as file:
+        file.add(tiny_caltech, "101_ObjectCategories")
+    with zipfile.ZipFile(outer, "w") as file:
+        file.writestr("caltech-101/101_ObjectCategories.tar.gz", inner.getvalue())
+    mirror(lambda request, _: serves(request, outer.getvalue()))
+    monkeypatch.setitem(downloads.SERVERS, "caltech101", downloads.SERVERS["mnist"])
+    known = {"caltech-101.zip": hashlib.md5(outer.getvalue()).hexdigest()}
+    monkeypatch.setitem(downloads.ARCHIVES_MD5, "caltech101", known)
+    shutil.rmtree(tmp_path / "caltech101")
+    assert load("caltech101").labels.tolist() == [1, 0, 0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["build", "caltech101", "caltech101.md5"]
 
-    monkeypatch.setattr(Caltech101, "download", download)
+
+def test_where_caltech_101_cannot_be_had_the_shapes_stand_in(monkeypatch, tmp_path, capsys):
+    def download(*_):
+        raise OSError("the drive\nis full")
+
+    monkeypatch.setattr(downloads, "_download", download)
     monkeypatch.setenv("SPARSECNN_DATA", str(tmp_path))
     assert available("caltech101") == "shapes"
     (line,) = capsys.readouterr().out.splitlines()
@@ -560,7 +663,7 @@ def tiny_caltech(monkeypatch, tmp_path):
         lines.append(f"{hashlib.md5((folder / name).read_bytes()).hexdigest()}  {name}\n")
     (tmp_path / "caltech101.md5").write_text("".join(lines))
     monkeypatch.setattr(sources, "CALTECH_MD5", tmp_path / "caltech101.md5")
-    monkeypatch.setattr(sources, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(downloads, "HOME", tmp_path)
     monkeypatch.setenv("SPARSECNN_DATA", str(tmp_path))
     return folder
 
@@ -659,8 +762,8 @@ def test_an_empty_data_set_folder_counts_as_missing(tiny_caltech, monkeypatch):
     shutil.rmtree(tiny_caltech)
     tiny_caltech.mkdir()
 
-    def download(self):
+    def download(*_):
         raise OSError("no network")
 
-    monkeypatch.setattr(Caltech101, "download", download)
+    monkeypatch.setattr(downloads, "_download", download)
     assert available("caltech101") == "shapes"

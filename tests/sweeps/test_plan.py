@@ -110,14 +110,15 @@ def test_the_line_says_how_many_runs_for_how_long_and_what_makes_it_shorter():
     assert after_first_epoch(100, 30, 2) == "The first epoch took 2 minutes, so all 30 take about 25 minutes"
 
 
-def test_a_sweep_says_so_before_it_trains_and_shows_the_time_left(capsys):
+def test_a_sweep_says_so_before_it_trains_and_shows_the_time_left(output, capsys):
     runs = [experiment("digits", "controlled", "ConvNet", 0.5, seed, epochs=2, train_images=100) for seed in (0, 1)]
     sweep(runs[:1], "cpu", workers=1)
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0].startswith("To train: 1 run, how long it takes is said after the first epoch; shorter with minutes")
+    assert lines[0].startswith("Data in ") and lines[0].endswith(f", results and figures in {output}")
+    assert lines[1].startswith("To train: 1 run, how long it takes is said after the first epoch; shorter with minutes")
     assert any(line.startswith("The first epoch took ") for line in lines)
     assert re.match(r"1 run: 2 of 2 epochs, \d+:\d+ passed, 00:00 left, ConvNet", lines[-1])
     sweep(runs, "cpu", workers=1)
-    assert re.match(r"To train: 1 run, about \d+ seconds? on this machine", capsys.readouterr().err)
+    assert re.search(r"^To train: 1 run, about \d+ seconds? on this machine", capsys.readouterr().err, re.M)
     sweep(runs, "cpu", workers=1)
     assert capsys.readouterr().err == ""
