@@ -14,6 +14,7 @@ from IPython import get_ipython
 
 from ..checks import SettingError, check_choice, check_fraction, check_range, check_type
 from ..data.datasets import available
+from ..data.downloads import places
 from ..data.images import TITLES
 from ..experiment import CALTECH, MNIST, Experiment
 from ..files import ResultsError, output_root
@@ -197,6 +198,8 @@ def start_with_runs(
     if client is None:  # else the device is the workers' to have
         choose_device(device)
     training = rerun or dataset in STAND_INS or bool(given(**asked))
+    if training:
+        print(places())
     names = tuple(available(name) if training else name for name in datasets)
     experiments = {(name, study): runs for name in names for study, runs in studies(name).items()}
     # A run may serve several studies.
