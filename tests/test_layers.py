@@ -104,7 +104,7 @@ def test_sparse_conv2d_is_the_papers_equation(case, width_out, with_bias, eps):
     generator, features, mask, kernel, *geometry = case
     weight = torch.randn(width_out, features.shape[1], *kernel, generator=generator, dtype=torch.float64)
     bias = torch.randn(width_out, generator=generator, dtype=torch.float64) if with_bias else None
-    out, seen = sparse_conv2d(features, mask, weight, bias, *geometry, eps)
+    out, seen = sparse_conv2d(features, mask, weight, bias, *geometry, eps=eps)
     # The equation is 0 / 0 in an empty window if eps is 0; the layer takes the limit.
     wanted, wanted_seen = equation(features, mask, weight, bias, *geometry, eps or 1e-300)
     torch.testing.assert_close(out, wanted, rtol=1e-9, atol=1e-12)
@@ -112,7 +112,7 @@ def test_sparse_conv2d_is_the_papers_equation(case, width_out, with_bias, eps):
     assert seen.dtype == mask.dtype
 
     out32, _ = sparse_conv2d(
-        features.float(), mask, weight.float(), None if bias is None else bias.float(), *geometry, eps
+        features.float(), mask, weight.float(), None if bias is None else bias.float(), *geometry, eps=eps
     )
     torch.testing.assert_close(out32, wanted.float(), rtol=1e-5, atol=1e-5)
 
