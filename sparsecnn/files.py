@@ -11,6 +11,7 @@ from .checks import SettingError
 
 __all__ = [
     "HOME",
+    "PUBLISHED",
     "REPOSITORY",
     "ResultsError",
     "check_writable",
@@ -24,6 +25,10 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # Where data, cache and results lie, if nothing else is said: in the repository; for a package that was installed or
 # copied elsewhere, in the folder in which Python was started.
 HOME = REPOSITORY if (REPOSITORY / "results/published").is_dir() else Path.cwd()
+# Others' numbers, which a wheel brings along.
+PUBLISHED = REPOSITORY / "results/published"
+if not PUBLISHED.is_dir():
+    PUBLISHED = Path(__file__).with_name("published")
 
 
 class ResultsError(RuntimeError):

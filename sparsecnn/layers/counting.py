@@ -112,6 +112,7 @@ def _factor(sums: Tensor, deep: int, whole: int | Tensor | None, eps: float, dty
         count = count / deep
     count = count.add_(eps)
     if whole is not None:
+        whole = whole.to(count.dtype) if isinstance(whole, Tensor) else whole
         count = count / (whole + eps)  # 1 where all is observed
     return count.reciprocal_()
 

@@ -1,8 +1,10 @@
 """The paper's equations as functions, and their like for transposed convolution and pooling."""
 
 import functools
+import warnings
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import handle_torch_function, has_torch_function
@@ -63,6 +65,10 @@ def overridable(function: Callable) -> Callable:
         given = (*args, *keywords.values())
         if has_torch_function(given):
             return handle_torch_function(call, given, *args, **keywords)
+        if torch.jit.is_tracing():
+            with warnings.catch_warnings():  # that numbers of channels and a kernel's size stay as they were traced
+                warnings.simplefilter("ignore", torch.jit.TracerWarning)
+                return function(*args, **keywords)
         return function(*args, **keywords)
 
     return call
@@ -113,7 +119,7 @@ def _convolution(dims: int) -> Callable:
                 call, features, mask, weight, bias, stride, padding, dilation, groups,
                 eps=eps, scale=scale, padding_observed=padding_observed, padding_mode=padding_mode,
             )  # fmt: skip
-        arguments.check_parameters(features, weight, bias, weight.shape[1] * groups, len(weight))
+        arguments.check_parameters(features, weight, bias, weight.shape[1] * groups, weight.shape[0])
         edges = edges_of(tuple(weight.shape[2:]), padding, dilation)
         arguments.check_window(features, weight, padding, edges, dilation, padding_mode)
         observed = arguments.observed_of(features, mask, dims)
@@ -163,7 +169,7 @@ def _transposed(dims: int) -> Callable:
                 call, features, mask, weight, bias, stride, padding, output_padding, groups, dilation,
                 eps=eps, scale=scale, padding_observed=padding_observed,
             )  # fmt: skip
-        arguments.check_parameters(features, weight, bias, len(weight), weight.shape[1] * groups)
+        arguments.check_parameters(features, weight, bias, weight.shape[0], weight.shape[1] * groups)
         kernel = tuple(weight.shape[2:])
         arguments.check_room(features, kernel, stride, padding, output_padding, dilation)
         observed = arguments.observed_of(features, mask, dims)

@@ -10,7 +10,7 @@ from scipy import stats
 from ..checks import check_choice
 from ..data.datasets import load, split
 from ..experiment import Experiment, family_of, selection
-from ..files import REPOSITORY, ResultsError, output_root, replacing
+from ..files import PUBLISHED, output_root, replacing
 from ..records import SETTINGS, reported_row
 from ..sweeps.store import of_experiments
 
@@ -47,12 +47,9 @@ RULES = ("last", "validation", "test")
 
 
 def published(name: str) -> pd.DataFrame:
-    """The report's numbers in results/published/<name>.csv, always the repository's."""
-    folder = REPOSITORY / "results/published"
-    if not folder.is_dir():
-        raise ResultsError(f"{folder} is not there: published numbers come with the repository, not with the package")
-    check_choice("name", name, sorted(path.stem for path in folder.glob("*.csv")))
-    return pd.read_csv(folder / f"{name}.csv")
+    """The report's numbers in results/published/<name>.csv, always those that come with the package."""
+    check_choice("name", name, sorted(path.stem for path in PUBLISHED.glob("*.csv")))
+    return pd.read_csv(PUBLISHED / f"{name}.csv")
 
 
 def settings_of(experiments: list[Experiment]) -> pd.DataFrame:

@@ -17,10 +17,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
 
 import sparsecnn
-from sparsecnn import SparseDataset
 from sparsecnn.checks import SettingError
 from sparsecnn.data import datasets, downloads, sources
 from sparsecnn.data.datasets import available, load, split
@@ -28,100 +26,6 @@ from sparsecnn.data.downloads import DataError, data_root
 from sparsecnn.data.images import TITLES, Images
 from sparsecnn.experiment import experiment
 from sparsecnn.training.batches import FixedMaskBatches
-
-# SparseDataset
-
-
-class Pictures(Dataset):
-    """Eight random images without a black pixel, so that a 0 is a dropped one; the label is ten times the index."""
-
-    def __init__(self, kind):
-        shape = (8, 12, 10, 3) if kind == "RGB" else (8, 12, 10)
-        pixels = np.random.default_rng(0).integers(1, 256, shape, dtype=np.uint8)
-        self.images = [Image.fromarray(image) for image in pixels]
-        if kind == "bytes":
-            self.images = list(torch.from_numpy(pixels)[:, None])
-        if kind == "tensor":
-            self.images = list(torch.from_numpy(pixels).double()[:, None].expand(-1, 4, -1, -1) / 7)
-
-    def __len__(self):
-        return len(self.images)
-
-    def __getitem__(self, index):
-        return self.images[index], 10 * index
-
-
-def masks_of(dataset):
-    return torch.stack([dataset[i][1] for i in range(len(dataset))])
-
-
-@pytest.mark.parametrize("scheme", ["exact", "bernoulli"])
-@pytest.mark.parametrize(("kind", "channels"), [("L", 1), ("RGB", 3), ("bytes", 1), ("tensor", 4)])
-def test_dropped_pixels_are_0_in_all_channels_and_the_others_are_kept(kind, channels, scheme):
-    pictures = Pictures(kind)
-    dataset = SparseDataset(pictures, 0.3, scheme)
-    assert len(dataset) == 8
-    for i in range(8):
-        image, mask, label = dataset[i]
-        original = pictures.images[i]
-        if kind != "tensor":
-            original = torch.from_numpy(np.array(original)).view(12, 10, channels).permute(2, 0, 1) / 255
-        assert image.shape == (channels, 12, 10) and image.dtype == original.dtype
-        assert mask.shape == (1, 12, 10) and mask.dtype == torch.bool
-        assert torch.equal(image, original * mask)
-        assert label == 10 * i
-        if scheme == "exact":
-            assert (~mask).sum() == 36
-    missing = [int((~mask).sum()) for mask in masks_of(dataset)]
-    assert min(missing) > 15 and max(missing) < 60  # five standard deviations of a Bernoulli mask's count
-    assert (len(set(missing)) == 1) == (scheme == "exact")
-
-
-def test_a_transform_comes_after_the_pixels_are_dropped():
-    image, mask, _ = SparseDataset(Pictures("RGB"), 0.5, transform=lambda image: 2 * image - 1)[0]
-    assert torch.equal(image == -1, ~mask.expand_as(image))
-
-
-@pytest.mark.parametrize("scheme", ["exact", "bernoulli"])
-def test_a_seed_gives_each_image_one_mask_of_its_own(scheme):
-    dataset = SparseDataset(Pictures("L"), 0.5, scheme, seed=3)
-    state = torch.get_rng_state()
-    masks = masks_of(dataset)
-    assert torch.equal(torch.get_rng_state(), state)  # the training's random numbers stay what they are
-    assert torch.equal(masks_of(dataset), masks)
-    assert len(masks.flatten(1).unique(dim=0)) == 8
-    # Neighbouring seeds don't hand one another's masks on.
-    neighbour = masks_of(SparseDataset(Pictures("L"), 0.5, scheme, seed=4))
-    assert len(torch.cat([masks, neighbour]).flatten(1).unique(dim=0)) == 16
-
-
-def test_an_index_from_the_end_reads_the_same_image_with_the_same_mask():
-    dataset = SparseDataset(Pictures("L"), 0.5, seed=3)
-    assert all(map(torch.equal, dataset[-1][:2], dataset[7][:2]))
-
-
-def test_without_a_seed_every_read_draws_a_new_mask():
-    dataset = SparseDataset(Pictures("L"), 0.5)
-    assert len(torch.cat([masks_of(dataset), masks_of(dataset)]).flatten(1).unique(dim=0)) == 16
-
-
-@pytest.mark.parametrize(("seed", "different"), [(None, 16), (0, 8)])
-def test_with_workers_two_epochs_differ_unless_there_is_a_seed(seed, different):
-    loader = DataLoader(SparseDataset(Pictures("L"), 0.5, seed=seed), batch_size=2, num_workers=2)
-    masks = torch.cat([mask for _ in range(2) for _, mask, _ in loader])
-    assert len(masks) == 16
-    assert len(masks.flatten(1).unique(dim=0)) == different
-
-
-@pytest.mark.parametrize(
-    ("setting", "value"),
-    [("sparsity", bad) for bad in (-0.1, 1.1, float("nan"), 30)]
-    + [("scheme", "gauss"), ("seed", 1.5), ("seed", True), ("seed", -1)],
-)
-def test_a_bad_setting_is_refused_in_one_line_that_names_it(setting, value):
-    with pytest.raises(SettingError, match=rf"^{setting}={re.escape(repr(value))} .*$"):
-        SparseDataset(Pictures("L"), **{"sparsity": 0.5, setting: value})
-
 
 # The data root
 
