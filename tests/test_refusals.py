@@ -20,6 +20,7 @@ from sparsecnn.data.datasets import available, load, split
 from sparsecnn.data.masks import bernoulli_mask, exact_count_mask
 from sparsecnn.experiment import Experiment, experiment, grid
 from sparsecnn.files import REPOSITORY
+from sparsecnn.layers import SparseAdaptiveAvgPool2d, SparseAvgPool2d, SparseConvTranspose2d
 from sparsecnn.models import build
 from sparsecnn.report import tables
 from sparsecnn.studies import hyperparameters
@@ -78,19 +79,30 @@ CALLS = (
 LAYER_CALLS = (
     calls(
         SparseConv2d,
-        "in_channels out_channels kernel_size stride padding dilation eps",
+        "in_channels out_channels kernel_size stride padding dilation groups bias padding_mode device dtype eps scale "
+        "padding_observed",
         in_channels=1,
         out_channels=1,
         kernel_size=3,
     )
     | calls(
         sparse_conv2d,
-        "stride padding dilation eps",
+        "stride padding dilation groups eps scale padding_observed padding_mode",
         features=torch.ones(1, 1, 4, 4),
         mask=torch.ones(1, 1, 4, 4),
         weight=torch.ones(1, 1, 1, 1),
     )
-    | calls(SparseMaxPool2d, "kernel_size stride padding dilation", kernel_size=2)
+    | calls(
+        SparseConvTranspose2d,
+        "in_channels out_channels kernel_size stride padding output_padding groups bias dilation padding_mode device "
+        "dtype eps scale padding_observed",
+        in_channels=1,
+        out_channels=1,
+        kernel_size=3,
+    )
+    | calls(SparseMaxPool2d, "kernel_size stride padding dilation ceil_mode return_indices", kernel_size=2)
+    | calls(SparseAvgPool2d, "kernel_size stride padding ceil_mode count_include_pad divisor_override", kernel_size=2)
+    | calls(SparseAdaptiveAvgPool2d, "output_size")
 )
 
 

@@ -99,8 +99,10 @@ def check_tensors(features, mask, spatial: int) -> None:
     if mask is None:
         return
     check_dense("mask", mask)
-    if mask.is_complex():
-        raise ValueError(f"mask of dtype {mask.dtype} is not allowed: bool, whole numbers or floating point")
+    if mask.is_complex() or (mask.is_floating_point() and mask.dtype not in FLOATS):
+        raise ValueError(
+            f"mask of dtype {mask.dtype} is not allowed: bool, whole numbers, {', '.join(map(str, FLOATS))}"
+        )
     if mask.device != features.device:
         raise ValueError(f"mask on {mask.device} does not fit features on {features.device}: move one to the other")
     if mask.is_floating_point() and mask.requires_grad:

@@ -1,10 +1,11 @@
+"""The module SparseConv2d: its parameters, precisions and layouts, its arguments, and what it refuses."""
+
+import inspect
 import shutil
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 
 from sparsecnn import SparseConv2d, SparseMaxPool2d, sparse_conv2d
@@ -15,130 +16,8 @@ GARBAGE = [float("nan"), float("inf"), -float("inf"), 1e30]
 MASK_DTYPES = [torch.bool, torch.uint8, torch.int64, torch.bfloat16, torch.float16, torch.float32, torch.float64]
 
 
-def pair(number):
-    return (number, number) if isinstance(number, int) else number
-
-
-def edges(padding, kernel, dilation):
-    """Rows above, rows below, columns left, columns right."""
-    if padding == "same":  # Conv2d puts the odd one out below and to the right
-        reach = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
-        return reach[0] // 2, reach[0] - reach[0] // 2, reach[1] // 2, reach[1] - reach[1] // 2
-    rows, columns = pair(padding)
-    return rows, rows, columns, columns
-
-
-def windows(features, mask, kernel, stride, padding, dilation):
-    """Of every place (u, v): its window of the features, N x C x K x L, and of the mask, N x 1 x K x L, as float64."""
-    stride, dilation = pair(stride), pair(dilation)
-    up, down, left, right = edges(padding, kernel, dilation)
-    around = ((0, 0), (0, 0), (up, down), (left, right))
-    x = np.pad(features.detach().double().numpy(), around)
-    o = np.pad(np.broadcast_to(mask.numpy() != 0, (len(x), 1, *mask.shape[2:])), around)
-    places = [(x.shape[a + 2] - dilation[a] * (kernel[a] - 1) - 1) // stride[a] + 1 for a in (0, 1)]
-    for u in range(places[0]):
-        for v in range(places[1]):
-            rows = u * stride[0] + dilation[0] * np.arange(kernel[0])
-            columns = v * stride[1] + dilation[1] * np.arange(kernel[1])
-            yield u, v, places, x[..., rows[:, None], columns], o[..., rows[:, None], columns]
-
-
-def equation(features, mask, weight, bias, stride, padding, dilation, eps=1e-8):
-    """The paper's equations 1 and 2, window by window, in float64."""
-    w = weight.detach().double().numpy()
-    b = 0 if bias is None else bias.detach().double().numpy()
-    out = None
-    for u, v, places, x, o in windows(features, mask, w.shape[2:], stride, padding, dilation):
-        if out is None:
-            out = np.full((len(x), len(w), *places), np.nan)
-            seen = np.zeros((len(x), 1, *places), bool)
-        for n in range(len(x)):
-            total = sum(
-                x[n, c, i, j] * w[:, c, i, j]
-                for c in range(x.shape[1])
-                for i, j in np.argwhere(o[n, 0])  # a missing pixel adds nothing, be it NaN
-            )
-            out[n, :, u, v] = total / (o[n].sum() + eps) + b
-            seen[n, 0, u, v] = o[n].max()
-    return torch.from_numpy(out), torch.from_numpy(seen)
-
-
 def random_mask(generator, shape, observed, dtype):
     return (torch.rand(shape, generator=generator) < observed).to(dtype)
-
-
-@st.composite
-def cases(draw, pool=False):
-    """Features, mask and geometry that fit; ``pool``: the geometry that max-pooling allows."""
-    kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
-    dilation = draw(st.integers(1, 3) | st.tuples(st.integers(1, 3), st.integers(1, 3)))
-    stride = draw(st.integers(1, 3) | st.tuples(st.integers(1, 3), st.integers(1, 3)))
-    if pool:
-        padding = draw(st.tuples(st.integers(0, kernel[0] // 2), st.integers(0, kernel[1] // 2)))
-    else:
-        padding = draw(
-            st.integers(0, 3)
-            | st.tuples(st.integers(0, 3), st.integers(0, 3))
-            | (st.just("same") if pair(stride) == (1, 1) else st.nothing())
-        )
-    around = edges(padding, kernel, pair(dilation))
-    least = [max(1, pair(dilation)[a] * (kernel[a] - 1) + 1 - sum(around[2 * a : 2 * a + 2])) for a in (0, 1)]
-    height, width = (draw(st.integers(size, max(size, 9))) for size in least)
-    count, channels = draw(st.integers(1, 3)), draw(st.integers(1, 3))
-    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
-    features = torch.randn(count, channels, height, width, generator=generator, dtype=torch.float64)
-    mask = random_mask(
-        generator,
-        (draw(st.sampled_from([1, count])), 1, height, width),
-        draw(st.sampled_from([0, 0.05, 0.3, 0.7, 1])),
-        draw(st.sampled_from([torch.bool, torch.float32, torch.float64])),
-    )
-    features = torch.where(mask != 0, features, draw(st.sampled_from([0.0, *GARBAGE])))
-    return generator, features, mask, kernel, stride, padding, dilation
-
-
-@pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel lengths")
-@given(cases(), st.integers(1, 3), st.booleans(), st.sampled_from([0, 1e-8, 0.5]))
-@settings(max_examples=150)
-def test_sparse_conv2d_is_the_papers_equation(case, width_out, with_bias, eps):
-    generator, features, mask, kernel, *geometry = case
-    weight = torch.randn(width_out, features.shape[1], *kernel, generator=generator, dtype=torch.float64)
-    bias = torch.randn(width_out, generator=generator, dtype=torch.float64) if with_bias else None
-    out, seen = sparse_conv2d(features, mask, weight, bias, *geometry, eps=eps)
-    # The equation is 0 / 0 in an empty window if eps is 0; the layer takes the limit.
-    wanted, wanted_seen = equation(features, mask, weight, bias, *geometry, eps or 1e-300)
-    torch.testing.assert_close(out, wanted, rtol=1e-9, atol=1e-12)
-    assert torch.equal(seen, wanted_seen[: len(mask)].to(mask.dtype))
-    assert seen.dtype == mask.dtype
-
-    out32, _ = sparse_conv2d(
-        features.float(), mask, weight.float(), None if bias is None else bias.float(), *geometry, eps=eps
-    )
-    torch.testing.assert_close(out32, wanted.float(), rtol=1e-5, atol=1e-5)
-
-
-@given(cases(), st.booleans())
-@settings(max_examples=30)
-def test_the_module_is_the_function_with_conv2ds_parameters(case, with_bias):
-    _, features, mask, kernel, *geometry = case
-    layer = SparseConv2d(features.shape[1], 2, kernel, *geometry, bias=with_bias, eps=0.25).double()
-    out, seen = layer(features, mask)
-    wanted, wanted_seen = sparse_conv2d(features, mask, layer.weight, layer.bias, *geometry, eps=0.25)
-    assert torch.equal(out, wanted) and torch.equal(seen, wanted_seen)
-
-
-@given(cases(pool=True))
-@settings(max_examples=100)
-def test_max_pooling_takes_the_largest_observed_pixel(case):
-    _, features, mask, kernel, stride, padding, dilation = case
-    out, seen = SparseMaxPool2d(kernel, stride, padding, dilation)(features, mask)
-    assert seen.dtype == mask.dtype and out.dtype == features.dtype
-    for u, v, places, x, o in windows(features, mask, kernel, stride, padding, dilation):
-        assert list(out.shape[2:]) == list(seen.shape[2:]) == places
-        for n, c in np.ndindex(x.shape[:2]):
-            observed = x[n, c][o[n, 0]]
-            assert out[n, c, u, v] == (observed.max() if len(observed) else 0)
-            assert seen[n if len(seen) > 1 else 0, 0, u, v] == (len(observed) > 0)
 
 
 def small(dtype=torch.float32, batch=2, channels=2):
@@ -148,21 +27,6 @@ def small(dtype=torch.float32, batch=2, channels=2):
     mask = random_mask(generator, (batch, 1, 9, 8), 0.5, torch.bool)
     mask[..., :4] = False
     return features, mask
-
-
-@pytest.mark.parametrize(
-    ("check", "ways"),
-    [
-        (torch.autograd.gradcheck, {"check_forward_ad": True, "check_batched_grad": True}),
-        (torch.autograd.gradgradcheck, {"check_fwd_over_rev": True, "check_batched_grad": True}),
-    ],
-)
-@pytest.mark.parametrize("geometry", [(1, "same", 1), ((2, 1), (0, 1), (1, 2))])
-def test_first_and_second_derivatives_are_right_forwards_backwards_and_in_batches(check, ways, geometry):
-    features, mask = (tensor[:, :, :4, 2:6] for tensor in small(torch.float64, batch=1))
-    weight, bias = torch.randn(1, 2, 3, 2, dtype=torch.float64), torch.randn(1, dtype=torch.float64)
-    inputs = [tensor.clone().requires_grad_() for tensor in (features, weight, bias)]
-    assert check(lambda x, w, b: sparse_conv2d(x, mask, w, b, *geometry)[0], inputs, **ways)
 
 
 @pytest.mark.parametrize("observed", [0.5, 1.0])
@@ -233,7 +97,7 @@ def test_with_all_observed_it_is_conv2d_divided_by_the_window(kernel):
     features, _ = small(torch.float64)
     layer = SparseConv2d(2, 3, kernel).double()
     out, seen = layer(features, torch.ones(1, 1, 9, 8))
-    rows, columns = pair(kernel)
+    rows, columns = kernel if isinstance(kernel, tuple) else (kernel, kernel)
     plain = nn.functional.conv2d(features, layer.weight) / (rows * columns) + layer.bias.view(-1, 1, 1)
     # eps is what they differ by
     torch.testing.assert_close(out, plain, rtol=1e-6, atol=1e-7)
@@ -299,18 +163,10 @@ def test_compiled_under_autocast_it_counts_what_bf16_does_not_hold():
 
     def scale(mask: torch.Tensor) -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16):
-            return window_scale(mask, (19, 19), 1, 0, 1, 0.0, torch.float32)[0]
+            return window_scale(mask, (19, 19), (1, 1), (0, 0), (1, 1), 0.0, torch.float32)[0]
 
     for way in (scale, torch.compile(scale, fullgraph=True)):
         torch.testing.assert_close(way(mask), torch.tensor(1 / 359).view(1, 1, 1, 1), rtol=1e-6, atol=0)
-
-
-def test_exported_it_computes_the_same():
-    features, mask = small()
-    layer = SparseConv2d(2, 3, (3, 2), padding="same")
-    exported = torch.export.export(layer, (features, mask)).module()
-    features, mask = torch.where(mask.flip(3), features, torch.nan), mask.flip(3)
-    torch.testing.assert_close(exported(features, mask), layer(features, mask))
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -331,7 +187,7 @@ def test_a_seed_gives_conv2ds_initial_weights():
     assert torch.equal(sparse.weight, plain.weight) and torch.equal(sparse.bias, plain.bias)
 
 
-WRONG_MASKS = [(2, 1, 8, 9), (2, 1, 9, 7), (2, 2, 9, 8), (2, 3, 9, 8), (3, 1, 9, 8), (2, 9, 8), (9, 8), (0, 1, 9, 8)]
+WRONG_MASKS = [(2, 1, 8, 9), (2, 1, 9, 7), (2, 3, 9, 8), (3, 1, 9, 8), (2, 9, 8), (9, 8), (0, 1, 9, 8)]
 
 
 @pytest.mark.parametrize("layer", [SparseConv2d(2, 3, 3), SparseMaxPool2d(2)])
@@ -352,6 +208,70 @@ def test_a_weight_that_does_not_fit_is_refused_with_both_shapes(weight):
     with pytest.raises(ValueError) as error:
         sparse_conv2d(torch.zeros(2, 2, 9, 8), torch.ones(2, 1, 9, 8), torch.zeros(weight))
     assert str(weight) in str(error.value) and "(2, 2, 9, 8)" in str(error.value)
+
+
+def test_the_arguments_are_conv2ds_in_its_order():
+    layer, plain = (cls(4, 6, 3, 2, 1, 1, 2, False, "reflect") for cls in (SparseConv2d, nn.Conv2d))
+    for name in (*plain.__constants__, "bias"):
+        assert getattr(layer, name) == getattr(plain, name)
+    assert (layer.eps, layer.scale, layer.padding_observed) == (1e-8, "count", False)
+    theirs, ours = (list(inspect.signature(cls).parameters.values()) for cls in (nn.Conv2d, SparseConv2d))
+    assert [(each.name, each.default) for each in theirs] == [(each.name, each.default) for each in ours[: len(theirs)]]
+    assert all(each.kind == each.KEYWORD_ONLY for each in ours[len(theirs) :])
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, torch.tensor])
+def test_numpys_numbers_and_tensors_without_axes_are_numbers(kind):
+    number = lambda value: kind(value)  # noqa: E731
+    layer = SparseConv2d(number(4), number(6), number(3), (number(2), 1), number(1), number(1), number(2), eps=kind(1))
+    plain = SparseConv2d(4, 6, 3, (2, 1), 1, 1, 2, eps=1)
+    assert repr(layer) == repr(plain)
+    layer.load_state_dict(plain.state_dict())
+    features, mask = small(channels=4)
+    arguments = ((number(2), 1), number(1), number(1), number(2))
+    out, _ = sparse_conv2d(features, mask, layer.weight, layer.bias, *arguments, eps=np.float32(1))
+    assert torch.equal(out, plain(features, mask)[0])
+    assert repr(SparseMaxPool2d(number(2), padding=number(1))) == repr(SparseMaxPool2d(2, padding=1))
+
+
+@pytest.mark.parametrize("layer", [SparseConv2d(2, 3, 3), SparseMaxPool2d(2)])
+def test_without_a_mask_all_is_observed(layer):
+    features, _ = small()
+    out, seen = layer(features)
+    wanted, wanted_seen = layer(features, torch.ones(1, 1, 9, 8, dtype=torch.bool))
+    assert torch.equal(out, wanted) and torch.equal(seen, wanted_seen) and seen.dtype == torch.bool
+
+
+@pytest.mark.parametrize("layer", [SparseConv2d(2, 3, 3), SparseMaxPool2d(2)])
+def test_a_confidence_is_refused_with_what_to_give_instead(layer):
+    features, mask = small()
+    for confidence in (0.3 * mask, torch.where(mask, 1.0, torch.nan), mask.to(torch.float16) / 2):
+        with pytest.raises(ValueError, match=r"^mask that holds .*mask > 0.*normalised convolution.*$"):
+            layer(features, confidence)
+    with pytest.raises(ValueError, match=r"^mask that requires a gradient .*mask > 0.*normalised convolution.*$"):
+        layer(features, mask.float().requires_grad_())
+
+
+def test_a_batch_of_none_goes_through():
+    features, mask = small()
+    out, seen = SparseConv2d(2, 3, 3)(features[:0], mask[:0])
+    assert out.shape == (0, 3, 7, 6) and seen.shape == (0, 1, 7, 6)
+
+
+def test_without_a_bias_empty_windows_hold_0_in_16_bits_and_channels_last_too():
+    features, mask = small()
+    layer = SparseConv2d(2, 3, 3, bias=False).bfloat16().to(memory_format=torch.channels_last)
+    features = features.bfloat16().contiguous(memory_format=torch.channels_last)
+    out, seen = layer(features, mask)
+    wanted, _ = layer.float()(features.float(), mask)
+    torch.testing.assert_close(out.float(), wanted, rtol=2e-2, atol=2e-2)
+    assert not out[~seen.expand_as(out)].any() and not seen.all()
+
+
+@pytest.mark.parametrize("bias", [0, 1e-8, "no", None])
+def test_a_bias_that_is_neither_true_nor_false_is_refused(bias):
+    with pytest.raises(ValueError, match="^bias=.* is not allowed: True, False$"):
+        SparseConv2d(3, 16, 3, 1, 1, 1, 1, bias)
 
 
 @pytest.mark.parametrize("eps", [-1e-8, float("nan")])
