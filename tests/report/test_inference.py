@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
 from sparsecnn.report.inference import (
@@ -90,12 +91,17 @@ def test_pooling_is_tenable_where_spreads_are_alike():
         ]
     ).T
     assert stats.levene(*sprays.T, center="median").pvalue == pytest.approx(0.004223, abs=5e-7) and not tenable(sprays)
+    for _ in range(40):
+        layout = rng.normal(0, 1, (5, 4)) * rng.uniform(0.3, 3, 4)
+        assert tenable(layout) == (stats.levene(*layout.T, center="median").pvalue >= 0.05)
 
 
 def test_holm_is_rs_p_adjust():
     """R: p.adjust(c(0.01, 0.02, 0.03, 0.04), "holm") is 0.04 0.06 0.06 0.06; NA stays and is not counted."""
     assert holm([0.03, 0.01, math.nan, 0.04, 0.02]) == pytest.approx([0.06, 0.04, math.nan, 0.06, 0.06], nan_ok=True)
     assert np.isnan(holm([math.nan])).all() and len(holm([])) == 0
+    p = np.random.default_rng(0).uniform(0, 0.2, 40)
+    assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
 
 
 def test_a_share_has_the_exact_interval():
