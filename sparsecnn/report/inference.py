@@ -97,7 +97,7 @@ def at_levels(layout: np.ndarray, pool: bool | None = None) -> list[Estimate]:
     """
     layout = np.asarray(layout, dtype=float)
     seeds, levels = layout.shape
-    if not (tenable(layout) if pool is None else pool):
+    if not (tenable(layout) if pool is None else pool) or (layout == layout[0]).all():
         return [of_values(level) for level in layout.T]
     of_level, of_seed = layout.mean(axis=0), layout.mean(axis=1)
     by_seed = levels * of_seed.var(ddof=1)  # mean squares

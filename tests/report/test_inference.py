@@ -123,6 +123,7 @@ def test_values_without_spread_are_certain():
     same = of_values([1.0, 1.0, 1.0])
     assert (same.above(), same.below(), same.within(), same.beyond(), same.differs()) == (0, 1, 0, 1, 0)
     assert of_values([0.0, 0.0]).differs() == 1
+    assert [level.differs() for level in at_levels(np.array([[1.0, 0.0], [1.0, 0.0]]))] == [0, 1]
 
 
 def test_beyond_a_margin_is_not_within_it():
