@@ -12,9 +12,21 @@ from dataclasses import dataclass
 from math import copysign, inf, nan
 
 import numpy as np
+import pandas as pd
 from scipy import special, stats
 
-__all__ = ["ALPHA", "MARGIN", "Estimate", "as_cluster", "at_levels", "holm", "of_values", "share_interval", "tenable"]
+__all__ = [
+    "ALPHA",
+    "MARGIN",
+    "Estimate",
+    "as_cluster",
+    "at_levels",
+    "holm",
+    "largest_layout",
+    "of_values",
+    "share_interval",
+    "tenable",
+]
 
 ALPHA = 0.05
 MARGIN = 2.0  # points of accuracy: less than a user would change a network for
@@ -70,6 +82,25 @@ def of_values(values: Sequence[float]) -> Estimate:
     if len(values) < 2:
         return Estimate(float(values.mean()) if len(values) else nan)
     return Estimate(float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5), len(values) - 1)
+
+
+def largest_layout(there: pd.DataFrame) -> tuple[list, list]:
+    """The seeds and levels of the largest whole layout: that with the most (seeds - 1) x levels, its degrees of
+    freedom, of two levels at least where there are two. So a level with few seeds takes none from the others, and a seed at few
+    levels adds none to them.
+
+    Args:
+        there: which runs are there, True or False, seeds by levels.
+    """
+    counts = there.sum()
+    best, most = ([], []), (-1, -1)
+    for enough in sorted(set(counts) - {0}):
+        levels = there.columns[counts >= enough]
+        seeds = there.index[there[levels].all(axis=1)]
+        size = (len(seeds) - 1) * len(levels), len(levels)
+        if len(seeds) and size > most and len(levels) >= min(2, (counts > 0).sum()):
+            best, most = (list(seeds), list(levels)), size
+    return best
 
 
 def as_cluster(layout: np.ndarray) -> Estimate:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ..experiment import MODELS
-from .inference import ALPHA, Estimate, at_levels, holm, of_values
+from .inference import ALPHA, Estimate, at_levels, holm, largest_layout, of_values
 from .tables import has_collapsed, published_differences, selected, with_interval
 
 __all__ = [
@@ -27,9 +27,8 @@ COLUMNS = ["n_seeds", "difference", "ci95", "p", "holds", "collapsed"]
 
 
 def crossed(runs: pd.DataFrame, models: Sequence[str], by: Sequence[str] = ("sparsity",)) -> dict[str, pd.DataFrame]:
-    """The accuracies of networks at the same levels with the same seeds: those levels that most seeds share, so that
-    one with fewer takes none from them; where that is a single level, those with the next most join it. Collapsed runs
-    are left out as if they were not there.
+    """The accuracies of networks at the same levels with the same seeds: inference.largest_layout of what all of them
+    have. Collapsed runs are left out as if they were not there.
 
     Args:
         runs: a row a run, as tables.selected gives them.
@@ -41,9 +40,8 @@ def crossed(runs: pd.DataFrame, models: Sequence[str], by: Sequence[str] = ("spa
     by = list(by)
     sound = runs[~has_collapsed(runs)].set_index(["model", "seed", *by])["test_accuracy"]
     shared = sound.unstack("model").reindex(columns=list(models)).dropna()  # a line a seed and level
-    seeds = shared.groupby(by).size()
-    levels = seeds.index[seeds >= seeds.nlargest(2).min()]
-    return {model: column.unstack(by).reindex(columns=levels).dropna() for model, column in shared.items()}
+    seeds, levels = largest_layout(shared[models[0]].unstack(by).notna())
+    return {model: column.unstack(by).loc[seeds, levels] for model, column in shared.items()}
 
 
 def estimates(apart: pd.DataFrame) -> dict[object, Estimate]:

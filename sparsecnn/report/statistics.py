@@ -12,6 +12,7 @@ from statsmodels.stats.oneway import confint_noncentrality
 from ..experiment import MODELS, Experiment, levels_of
 from ..studies import Step
 from ..sweeps.store import of_experiments
+from .inference import largest_layout
 from .pairs import mean_differences
 from .tables import ci95, has_collapsed, over_seeds, selected
 
@@ -153,12 +154,13 @@ def transfers(rows: pd.DataFrame) -> pd.DataFrame:
         rows: those of the store, with the column run. Runs that were tested at their own sparsity alone are left out.
 
     Returns:
-        Columns model, architecture, trained_at, train_sparsity, seed, test_mask ("random", "square" or "rows"),
-        test_sparsity, accuracy.
+        Columns model, architecture, trained_at, train_sparsity, seed, collapsed (whether it is at its own level),
+        test_mask ("random", "square" or "rows"), test_sparsity, accuracy.
     """
     runs = selected(rows)
     runs = runs[runs["transfer"] != ""].rename(columns={"sparsity": "train_sparsity"})
-    key = ["model", "architecture", "trained_at", "train_sparsity", "seed"]
+    runs = runs.assign(collapsed=has_collapsed(runs))
+    key = ["model", "architecture", "trained_at", "train_sparsity", "seed", "collapsed"]
     lines = []
     for (_, run), text in zip(runs[key].iterrows(), runs["transfer"], strict=True):
         elsewhere = [entry.replace("=", ":").split(":") for entry in text.split()]
@@ -207,22 +209,21 @@ def beyond_table(measured: pd.DataFrame) -> pd.DataFrame:
 
 
 def levels_compared(measured: pd.DataFrame) -> list[float]:
-    """The levels of training between which :func:`mismatch` compares: those with the most seeds, so that one with fewer
-    takes none from them; where that is a single level, those with the next most join it.
+    """The levels of training between which :func:`mismatch` compares: those of inference.largest_layout.
 
     Args:
         measured: :func:`transfers`.
     """
-    seeds = measured[_in_matrix(measured)].groupby("train_sparsity")["seed"].nunique()
-    enough = seeds.nlargest(2).min()
-    return list(seeds.index[seeds >= enough])
+    runs = measured[_in_matrix(measured) & ~measured["collapsed"]]
+    return largest_layout(pd.crosstab(runs["seed"], runs["train_sparsity"]) > 0)[1]
 
 
 def mismatch(measured: pd.DataFrame) -> pd.DataFrame:
     """What it costs to be trained at another sparsity than that of the test: 0 for an invariant network.
 
     For every pair of :func:`levels_compared`, the accuracy of the network trained at the test's own level less that of
-    the network trained at the other, both of one seed; the mean over all pairs, in points.
+    the network trained at the other, both of one seed; the mean over all pairs, in points. A collapsed network answers
+    alike to everything, which is not meant: it is left out.
 
     Args:
         measured: :func:`transfers`.
@@ -233,7 +234,8 @@ def mismatch(measured: pd.DataFrame) -> pd.DataFrame:
     """
     levels = levels_compared(measured)
     lines = {}
-    for run, part in measured[_in_matrix(measured)].groupby(["model", "seed"], sort=False):
+    sound = measured[_in_matrix(measured) & ~measured["collapsed"]]
+    for run, part in sound.groupby(["model", "seed"], sort=False):
         accuracy = part.pivot(index="train_sparsity", columns="test_sparsity", values="accuracy")
         accuracy = accuracy.reindex(index=levels, columns=levels)
         if len(levels) < 2 or accuracy.isna().any(axis=None):

@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
@@ -11,6 +12,7 @@ from sparsecnn.report.inference import (
     as_cluster,
     at_levels,
     holm,
+    largest_layout,
     of_values,
     share_interval,
     tenable,
@@ -109,6 +111,22 @@ def test_a_share_has_the_exact_interval():
     0.7654066. None of three has 0 to 1 - (0.025)^(1/3)."""
     assert share_interval(682, 925) == pytest.approx((0.7076683, 0.7654066), abs=5e-8)
     assert share_interval(0, 3) == pytest.approx((0, 1 - 0.025 ** (1 / 3)))
+
+
+def test_the_largest_layout_has_the_most_degrees_of_freedom():
+    def found(*counts: int, seeds: int = 10):
+        there = pd.DataFrame({level: np.arange(seeds) < count for level, count in enumerate(counts)})
+        return tuple(map(len, largest_layout(there)))
+
+    assert found(3, 3, 3, 1, 1, 1, 1, 1) == (3, 3)  # levels with one seed take none from three
+    assert found(7, 7, 6, 6, 6, 6, 6, 6) == (6, 8)  # a seed at two of eight levels adds none
+    assert found(1, 1, 1) == (1, 3) and found(3, 1, 1) == (1, 3)  # two levels at least
+    assert found(3) == (3, 1) and found(0, 0) == (0, 0)
+    # A seed that collapsed at all levels but one is left out, and no level with it.
+    there = pd.DataFrame(True, index=range(10), columns=range(11))
+    there.loc[3, [level for level in range(11) if level != 5]] = False
+    seeds, levels = largest_layout(there)
+    assert seeds == [0, 1, 2, 4, 5, 6, 7, 8, 9] and levels == list(range(11))
 
 
 def test_one_value_finds_nothing():

@@ -233,6 +233,17 @@ def test_mismatch_compares_the_levels_with_the_most_seeds():
     assert levels_compared(first) == [0.1, 0.3, 0.5, 0.7] and len(mismatch(first)) == 1
 
 
+def test_a_collapsed_network_is_not_invariant():
+    rows = []
+    for number, (seed, level) in enumerate(itertools.product(range(3), (0.1, 0.5))):
+        run = experiment("mnist", "controlled", "SparseConvNet", level, seed, epochs=2, tested_at="every sparsity")
+        same = {other: 11.35 if seed == 2 else 90.0 - 20 * (other != level) for other in (0.1, 0.5)}
+        rows.append(rows_tested(run, same, number))
+    measured = transfers(pd.concat(rows))
+    assert measured.groupby("seed")["collapsed"].all().tolist() == [False, False, True]
+    assert mismatch(measured)["mismatch"].to_dict() == {("SparseConvNet", 0): 20.0, ("SparseConvNet", 1): 20.0}
+
+
 def test_differences_of_mismatches_are_paired_by_seed():
     index = pd.MultiIndex.from_product([["ConvNet", "SparseConvNet"], [0, 1]], names=["model", "seed"])
     costs = pd.DataFrame({"mismatch": [5.0, 7.0, 4.0, 5.9], "from_denser": [1.0, 2.0, 2.0, 2.0]}, index=index)
