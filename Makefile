@@ -103,7 +103,7 @@ lock:
 LOWEST := build/lowest/bin/python
 test-lowest:
 	uv venv --quiet --clear --python 3.11 build/lowest
-	uv pip install --quiet --python $(LOWEST) --resolution lowest-direct --editable '.[cluster]'
+	uv pip install --quiet --python $(LOWEST) --resolution lowest-direct --editable '.[report,cluster]'
 	uv pip freeze --quiet --python $(LOWEST) --exclude-editable > build/lowest/pins
 	sed 's/ *#.*//' requirements.in | uv pip install --quiet --python $(LOWEST) --constraint build/lowest/pins --requirement -
 	$(LOWEST) -m pytest tests --numprocesses 2 --dist loadfile --no-loadscope-reorder
