@@ -4,11 +4,20 @@
 # make full       train what results/ is missing, then make notebooks (days on a CPU; it resumes)
 # make notebooks  run every notebook in place from results/, which writes the tables and figures, and those of the pages
 # make bench      measure speed ratios on this machine
+# make lock       the versions of requirements.in that fit together, with hashes, into requirements.txt (needs uv)
+# make test-lowest  unit tests with the lowest versions that pyproject.toml allows, in build/lowest (needs uv)
 PYTHON ?= python3
 BIN := .venv/bin
 NOTEBOOKS := $(wildcard notebooks/[0-9]*.ipynb)
 
-.PHONY: setup report html test full notebooks bench
+# Files are UTF-8, whatever the locale. Where the home folder can't be written to, Jupyter has one in build/. Tools are
+# called as modules, since scripts name their Python by its path, which may hold spaces and quotes.
+export PYTHONUTF8 := 1
+ifneq ($(shell test -w "$$HOME" && echo writable),writable)
+export HOME := $(shell mkdir -p build/home && cd build/home && pwd)
+endif
+
+.PHONY: setup report html test full notebooks bench lock test-lowest
 
 setup: .venv/ready
 .venv/ready: requirements.txt pyproject.toml
@@ -16,7 +25,8 @@ setup: .venv/ready
 	  ": 3.11 or newer is needed, say make PYTHON=python3.12")'
 	@echo "Setting up .venv: PyTorch and what goes with it, some gigabytes, for some minutes."
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --no-compile --requirement requirements.txt --editable .
+	$(BIN)/python -m pip install --quiet --no-compile --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps --editable .
 	touch $@
 
 # The web page of the notebooks in folder $(1), into folder $(2), with more options of sphinx-build in $(3). Pages lie as in
@@ -28,7 +38,7 @@ define site
 	cp benchmarks/README.md build/site/benchmarks
 	cp $(1)/[0-9]*.ipynb build/site/notebooks
 	$(BIN)/python -m sphinx --quiet --fail-on-warning -c site -d build/doctrees $(3) build/site $(2)
-	@echo "The web page: $(CURDIR)/$(2)/index.html"
+	@echo "The web page: $$PWD/$(2)/index.html"
 endef
 QUICK_BANNER := A quick version, trained on this machine: few images, one seed. Front page: the recorded runs.
 
@@ -52,7 +62,7 @@ report: setup
 	    */05_*) quick="$(QUICK_DISCUSSION)" ;; \
 	    *) quick= ;; \
 	  esac; \
-	  SPARSECNN_OUTPUT=$(CURDIR)/build/report $(BIN)/papermill --cwd notebooks --progress-bar $$notebook \
+	  SPARSECNN_OUTPUT="$$PWD/build/report" $(BIN)/python -m papermill --cwd notebooks --progress-bar $$notebook \
 	    build/report/$$notebook $$quick || exit; \
 	done
 	$(call site,build/report/notebooks,build/report/html,-D html_theme_options.announcement="$(QUICK_BANNER)")
@@ -61,17 +71,17 @@ html: setup
 	$(call site,notebooks,build/html)
 
 test: setup
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest --nbval --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -c 'import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())' --no-cache
+	$(BIN)/python -m pytest --nbval --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 full: setup
 	$(BIN)/python -m sparsecnn.sweep
 	$(MAKE) notebooks
 
 notebooks: setup
-	$(BIN)/jupyter nbconvert --to notebook --inplace --execute --ExecutePreprocessor.record_timing=False $(NOTEBOOKS)
+	$(BIN)/python -m nbconvert --to notebook --inplace --execute --ExecutePreprocessor.record_timing=False $(NOTEBOOKS)
 	$(BIN)/python -m sparsecnn.report.pages
 
 bench: setup
@@ -79,3 +89,21 @@ bench: setup
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/ensembles.py
 	$(BIN)/python benchmarks/profile_step.py
+
+# What is locked stays at its version where it can; with UPGRADE=--upgrade it does not.
+lock:
+	uv pip compile $(UPGRADE) --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" requirements.in -o requirements.lock
+	awk 'BEGIN { print "# Made of requirements.lock by make lock: pinned versions that the tests pass with." } \
+	  NR == FNR { if (split($$1, pin, "==") == 2) version[pin[1]] = pin[2]; next } \
+	  !/^#/ { printf "%-24s %s\n", $$1 "==" version[$$1], substr($$0, index($$0, "#")) }' \
+	  requirements.lock requirements.in > requirements.txt
+
+# The package with the lowest versions of what it names, tested by the newest of what only tests name.
+LOWEST := build/lowest/bin/python
+test-lowest:
+	uv venv --quiet --clear --python 3.11 build/lowest
+	uv pip install --quiet --python $(LOWEST) --resolution lowest-direct --editable '.[report,cluster]'
+	uv pip freeze --quiet --python $(LOWEST) --exclude-editable > build/lowest/pins
+	sed 's/ *#.*//' requirements.in | uv pip install --quiet --python $(LOWEST) --constraint build/lowest/pins --requirement -
+	$(LOWEST) -m pytest tests --numprocesses 2 --dist loadfile --no-loadscope-reorder

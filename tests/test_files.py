@@ -77,6 +77,6 @@ def _opens_text(call: ast.Call) -> bool:
     if name in ("open", "fdopen"):
         modes = [argument.value for argument in call.args if isinstance(argument, ast.Constant)]
         binary = any("b" in mode for mode in modes if isinstance(mode, str) and Path(mode).suffix == "")
-        other = ast.unparse(call.func) in ("Image.open", "os.open")
+        other = ast.unparse(call.func) in ("Image.open", "os.open", "gzip.open", "tarfile.open")  # bytes
         return not (binary or other or "encoding" in named)
     return name in ("run", "Popen", "check_output") and "text" in named

@@ -1,0 +1,67 @@
+"""What an epoch's numbers are made of: every image once, a batch's loss by its images, new masks each time."""
+
+from collections import defaultdict
+from contextlib import nullcontext
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sparsecnn.data.datasets import load, split
+from sparsecnn.data.images import MNIST_SCALE, Images
+from sparsecnn.experiment import experiment
+from sparsecnn.training.batches import EnsembleBatches
+from sparsecnn.training.evaluation import correct_by_class
+from sparsecnn.training.loop import initial_network
+from sparsecnn.training.train import train
+
+WHOLE = {"epochs": 1, "learning_rate": 1e-30}  # steps that change no weight
+
+
+@pytest.mark.parametrize("count", [1, 499, 500, 501, 730])  # in batches of 500, the last one filled up
+def test_an_evaluation_counts_every_image_once(count):
+    labels = torch.arange(count) % 10
+    images = (25 * labels).to(torch.uint8)[:, None, None, None].expand(-1, 1, 28, 28)
+    data = Images("digits", images, labels, tuple("0123456789"), test_count=count, **MNIST_SCALE)
+    source = EnsembleBatches(data, [experiment("digits", "controlled", "ConvNet", 0.0)], torch.device("cpu"))
+
+    def right(image, mask):
+        """The scores of who sees the label in the brightness."""
+        brightness = image.mean(dim=(2, 3, 4)) * MNIST_SCALE["std"][0] + MNIST_SCALE["mean"][0]
+        return F.one_hot((255 / 25 * brightness).round().long(), 10).float()
+
+    def all_observed(chosen):
+        return torch.ones(*chosen.shape, 1, 28, 28, dtype=torch.bool)
+
+    found = correct_by_class(right, nullcontext(), source, torch.arange(count), all_observed, 10)
+    assert found == [labels.bincount(minlength=10).tolist()]
+
+
+@pytest.mark.parametrize("batch_size", [64, 100, 7])
+def test_the_training_loss_is_the_mean_over_images_whatever_the_last_batch_holds(batch_size):
+    run = experiment("digits", "controlled", "ConvNet", 0.0, batch_size=batch_size, train_images=100, **WHOLE)
+    (row,) = train(run, "cpu").to_dict("records")
+    data = load("digits")
+    chosen = split(data, run.validation, run.split)[0]
+    chosen = chosen[torch.arange(100) * len(chosen) // 100]
+    image = (data.images[chosen] / 255 - data.mean[0]) / data.std[0]
+    with torch.no_grad():
+        scores = initial_network(run)(image, torch.ones_like(image, dtype=torch.bool))
+    assert row["train_loss"] == pytest.approx(float(F.cross_entropy(scores, data.labels[chosen])), abs=2e-5)
+    assert row["train_accuracy"] == pytest.approx(100 * float((scores.argmax(1) == data.labels[chosen]).float().mean()))
+
+
+def test_every_epoch_validates_and_tests_under_masks_of_its_own(monkeypatch):
+    drawn = defaultdict(list)
+
+    def draw(self, use, masks, chosen, draw=EnsembleBatches.draw):
+        mask = draw(self, use, masks, chosen)
+        drawn[tuple(chosen.flatten().tolist())].append(mask)
+        return mask
+
+    monkeypatch.setattr(EnsembleBatches, "draw", draw)
+    train(experiment("digits", "controlled", "ConvNet", 0.5, epochs=3, train_images=20), "cpu")
+    several = [masks for masks in drawn.values() if len(masks) > 1]  # training's batches are never the same twice
+    assert [len(masks) for masks in several] == [3, 3]  # test and validation images
+    for first, second, third in several:
+        assert not (torch.equal(first, second) or torch.equal(second, third) or torch.equal(first, third))
