@@ -4,11 +4,12 @@
 # make full       train what results/ is missing, then make notebooks (days on a CPU; it resumes)
 # make notebooks  run every notebook in place from results/, which writes the tables and figures, and those of the pages
 # make bench      measure speed ratios on this machine
+# make gpu        ten minutes that tell whether it works on this machine's GPU, and how fast: benchmarks/gpu/README.md
 PYTHON ?= python3
 BIN := .venv/bin
 NOTEBOOKS := $(wildcard notebooks/[0-9]*.ipynb)
 
-.PHONY: setup report html test full notebooks bench
+.PHONY: setup report html test full notebooks bench gpu
 
 setup: .venv/ready
 .venv/ready: requirements.txt pyproject.toml
@@ -79,3 +80,6 @@ bench: setup
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/ensembles.py
 	$(BIN)/python benchmarks/profile_step.py
+
+gpu: setup
+	@$(BIN)/python benchmarks/gpu/measure.py

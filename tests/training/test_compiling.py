@@ -35,6 +35,7 @@ def test_a_sweep_says_what_it_compiles_and_does_so(monkeypatch, tmp_path, capsys
     monkeypatch.setenv("SPARSECNN_OUTPUT", str(tmp_path))
     monkeypatch.setattr("sparsecnn.training.compiling.REPAID_BY", 2)
     monkeypatch.setattr("sparsecnn.sweeps.sweep.choose_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr("sparsecnn.sweeps.sweep.expected_seconds", lambda *_: None)
     trained = []
 
     def train(run, *_, compiled, **__) -> pd.DataFrame:
