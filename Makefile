@@ -6,6 +6,7 @@
 # make bench      measure speed ratios on this machine
 # make lock       the versions of requirements.in that fit together, with hashes, into requirements.txt (needs uv)
 # make test-lowest  unit tests with the lowest versions that pyproject.toml allows, in build/lowest (needs uv)
+# make gpu        ten minutes that tell whether it works on this machine's GPU, and how fast: benchmarks/gpu/README.md
 PYTHON ?= python3
 BIN := .venv/bin
 NOTEBOOKS := $(wildcard notebooks/[0-9]*.ipynb)
@@ -17,7 +18,7 @@ ifneq ($(shell test -w "$$HOME" && echo writable),writable)
 export HOME := $(shell mkdir -p build/home && cd build/home && pwd)
 endif
 
-.PHONY: setup report html test full notebooks bench lock test-lowest
+.PHONY: setup report html test full notebooks bench gpu lock test-lowest
 
 setup: .venv/ready
 .venv/ready: requirements.txt pyproject.toml
@@ -107,3 +108,6 @@ test-lowest:
 	uv pip freeze --quiet --python $(LOWEST) --exclude-editable > build/lowest/pins
 	sed 's/ *#.*//' requirements.in | uv pip install --quiet --python $(LOWEST) --constraint build/lowest/pins --requirement -
 	$(LOWEST) -m pytest tests --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+gpu: setup
+	@$(BIN)/python benchmarks/gpu/measure.py

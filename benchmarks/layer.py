@@ -4,7 +4,10 @@ Forward and backward through the layer and a ReLU, eager and compiled, in turns,
 meets all alike, and in another order each time, since a step leaves its mark on the next one's memory. In several
 processes one after the other, since a process has its luck with where its code and memory lie: eager, the smallest
 shape costs 1.2 times as much in one and 1.35 times in the next. The shapes are those of the Caltech-101 network's four
-convolutions, and one of these with other widths and batches.
+convolutions, and one of these with other widths and batches. On CUDA a part that takes a minute: those four at batch
+128, in one process, compiled only beside nn.Conv2d, since compiling takes seconds each.
+
+Everywhere in whole float32 or in bf16 by autocast: PyTorch's own choice for convolutions on CUDA is TF32.
 """
 
 import itertools
@@ -22,17 +25,20 @@ from training import name_of
 
 from sparsecnn import SparseConv2d
 from sparsecnn.files import output_root, replacing
-from sparsecnn.training.devices import available_devices, computes_in_bf16
+from sparsecnn.training.devices import available_devices, computes_in_bf16, exact_float32
 
-PROCESSES = 3
-SECONDS = 2  # in each at least three rounds, and on for so long
+PROCESSES = {"cpu": 3, "cuda": 1}
+SECONDS = {"cpu": 2, "cuda": 0.3}  # in each at least three rounds, and on for so long
 SHAPES = [(3, 16, 11, 224), (16, 16, 7, 112), (16, 16, 5, 56), (16, 16, 3, 28)]  # channels in and out, kernel, width
-CASES = [
-    *((shape, batch) for batch in (16, 128) for shape in SHAPES),
-    # One of them with other batches and other widths.
-    *((SHAPES[2], batch) for batch in (1, 4, 64)),
-    *(((*SHAPES[2][:3], width), 16) for width in (28, 112, 224)),
-]
+CASES = {
+    "cpu": [
+        *((shape, batch) for batch in (16, 128) for shape in SHAPES),
+        # One of them with other batches and other widths.
+        *((SHAPES[2], batch) for batch in (1, 4, 64)),
+        *(((*SHAPES[2][:3], width), 16) for width in (28, 112, 224)),
+    ],
+    "cuda": [(shape, 128) for shape in SHAPES],
+}
 
 
 class PlainConv(nn.Conv2d):
@@ -104,16 +110,20 @@ def step_of(
     return step
 
 
-def rounds(shape: tuple, batch: int, device: str, dtype: torch.dtype, compiled: bool) -> pd.DataFrame:
+def rounds(
+    shape: tuple, batch: int, device: str, dtype: torch.dtype, compiled: bool, lasting: float | None = None
+) -> pd.DataFrame:
     """Seconds that a step takes, a row a round, a column a way."""
     torch._dynamo.reset()  # it stops compiling, without a word, after some variants of one function
-    steps = {way: step_of(kind, shape, batch, device, dtype, compiled) for way, kind in WAYS.items()}
+    ways = WAYS if device == "cpu" or not compiled else {way: WAYS[way] for way in ("nn.Conv2d", "SparseConv2d")}
+    steps = {way: step_of(kind, shape, batch, device, dtype, compiled) for way, kind in ways.items()}
     for step in steps.values():
         step()
         step()
+    lasting = SECONDS[device] if lasting is None else lasting
     times = {way: [] for way in steps}
     begun = time.perf_counter()
-    while (done := len(times["nn.Conv2d"])) < 3 or (done < 100 and time.perf_counter() - begun < SECONDS):
+    while (done := len(times["nn.Conv2d"])) < 3 or (done < 100 and time.perf_counter() - begun < lasting):
         for way, step in random.sample(list(steps.items()), len(steps)):
             start = time.perf_counter()
             step()
@@ -122,9 +132,10 @@ def rounds(shape: tuple, batch: int, device: str, dtype: torch.dtype, compiled: 
 
 
 def measure(device: str, dtype: torch.dtype, compiled: bool) -> list[pd.DataFrame]:
-    """The rounds of every one of CASES, in this process."""
-    torch.backends.cudnn.benchmark = True
-    return [rounds(*case, device, dtype, compiled) for case in CASES]
+    """The rounds of every one of the device's CASES, in this process."""
+    with exact_float32():
+        torch.backends.cudnn.benchmark = True  # of cuDNN's ways that give the same results each time, the fastest
+        return [rounds(*case, device, dtype, compiled) for case in CASES[device]]
 
 
 def summary(
@@ -149,19 +160,28 @@ def summary(
     )
 
 
-def main() -> None:
-    devices = [(name, torch.float32) for name in available_devices()]
-    devices += [(name, torch.bfloat16) for name in available_devices() if computes_in_bf16(torch.device(name))]
+def precisions(device: str) -> list[torch.dtype]:
+    return [torch.float32, torch.bfloat16] if computes_in_bf16(torch.device(device)) else [torch.float32]
+
+
+def compare(devices: list[str]) -> pd.DataFrame:
     tables = []
-    for (device, dtype), compiled in itertools.product(devices, (False, True)):
-        mode = f"{device}, {dtype}, {'compiled' if compiled else 'eager'}"
-        with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as fresh:
-            measured = [fresh.apply(measure, (device, dtype, compiled)) for _ in trange(PROCESSES, desc=mode)]
-        for case, *times in zip(CASES, *measured, strict=True):
-            tables.append(summary(*case, device, dtype, compiled, pd.concat(times)))
-            print(tables[-1].drop(columns=["device", "torch"]).to_string(index=False), "\n", flush=True)
+    for device, compiled in itertools.product(devices, (False, True)):
+        for dtype in precisions(device):
+            mode = f"{device}, {dtype}, {'compiled' if compiled else 'eager'}"
+            with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as fresh:
+                measured = [
+                    fresh.apply(measure, (device, dtype, compiled)) for _ in trange(PROCESSES[device], desc=mode)
+                ]
+            for case, *times in zip(CASES[device], *measured, strict=True):
+                tables.append(summary(*case, device, dtype, compiled, pd.concat(times)))
+                print(tables[-1].drop(columns=["device", "torch"]).to_string(index=False), "\n", flush=True)
+    return pd.concat(tables, ignore_index=True)
+
+
+def main() -> None:
     with replacing(output_root() / "results/benchmarks_layer.csv") as file:
-        pd.concat(tables).to_csv(file, index=False)
+        compare(available_devices()).to_csv(file, index=False)
 
 
 if __name__ == "__main__":

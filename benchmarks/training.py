@@ -1,18 +1,20 @@
 """Seconds an epoch of training takes, the published way and ours, side by side in one run; on CUDA where there is one.
 
 SparseConvNet at 50% sparsity: MNIST's at batch 64, Caltech-101's at batch 128. Each way trains for some steps, in
-turns. On the CPU ours is timed as a sweep runs it, one thread a run, alone and with as many runs side by side as there
-are cores; the published way has all cores. Each has processes of its own, since ours changes how a process keeps
-memory. Caltech-101's step is timed on drawn pictures of the same size, which cost the same, each several times over.
+turns, timed from step to step after a few. On the CPU ours is timed as a sweep runs it, one thread a run, alone and
+with as many runs side by side as there are cores; the published way has all cores. Each has processes of its own, since
+ours changes how a process keeps memory. Caltech-101's step is timed on drawn pictures of the same size, which cost the
+same, each several times over.
 """
 
+import contextlib
 import functools
 import itertools
 import math
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from multiprocessing.pool import Pool
 from typing import NamedTuple
@@ -21,11 +23,13 @@ from unittest.mock import patch
 import pandas as pd
 import torch
 from published_way import train_steps
+from torch import Tensor
 
 from sparsecnn.data.datasets import load, split
 from sparsecnn.data.images import Images
-from sparsecnn.experiment import Experiment, experiment
+from sparsecnn.experiment import CALTECH, Experiment, experiment
 from sparsecnn.files import output_root, replacing
+from sparsecnn.training.batches import EnsembleBatches
 from sparsecnn.training.devices import available_devices
 from sparsecnn.training.train import precision_of, train, train_ensemble
 
@@ -34,6 +38,7 @@ class Case(NamedTuple):
     title: str
     run: Experiment
     device: str
+    warm: int  # steps before those that are timed
     steps: int  # timed in one go
     epoch: int  # steps of an epoch
     rounds: int
@@ -42,10 +47,10 @@ class Case(NamedTuple):
 DIGITS = ("MNIST, SparseConvNet, batch 64", experiment("mnist", "as_reported", "SparseConvNet", 0.5))
 PHOTOGRAPHS = ("Caltech-101, SparseConvNet, batch 128", experiment("shapes", "controlled", "SparseConvNet", 0.5))
 CASES = (
-    Case(*DIGITS, "cpu", 100, 938, 5),
-    Case(*PHOTOGRAPHS, "cpu", 1, 44, 3),
-    Case(*DIGITS, "cuda", 100, 938, 5),
-    Case(*PHOTOGRAPHS, "cuda", 20, 44, 5),
+    Case(*DIGITS, "cpu", 10, 100, 938, 5),
+    Case(*PHOTOGRAPHS, "cpu", 1, 1, 44, 3),
+    Case(*DIGITS, "cuda", 20, 400, 938, 5),
+    Case(*PHOTOGRAPHS, "cuda", 5, 40, 44, 5),
 )
 
 
@@ -64,9 +69,9 @@ def seconds(call) -> float:
 
 @functools.cache
 def images_for(case: Case) -> Images:
-    """The data set, as many times over as it takes for two goes of the case without an image twice."""
+    """The data set, as many times over as it takes for the case's steps without an image twice."""
     data = load(case.run.dataset)
-    needed = 2 * case.steps * case.run.batch_size
+    needed = (case.warm + case.steps + 1) * case.run.batch_size
     times = math.ceil(needed / len(split(data, case.run.validation, case.run.split, case.run.split_seed)[0]))
     if times == 1:
         return data
@@ -87,22 +92,38 @@ def published_way(case: Case) -> float:
     return seconds(lambda: list(itertools.islice(steps, case.steps))) / case.steps * case.epoch
 
 
-def ours(case: Case, ensemble: int = 1) -> float:
-    """Seconds an epoch, of so many runs in one ensemble: of two trainings that differ in their number of steps alone,
-    so set-up and testing cancel out."""
+class _Timed(Exception):
+    """A training whose steps are timed."""
 
-    def train_for(steps: int) -> None:
-        images = steps * case.run.batch_size
-        runs = [replace(case.run, epochs=1, train_images=images, seed=seed) for seed in range(ensemble)]
-        with patch("sparsecnn.training.train.load", return_value=images_for(case)):
-            if ensemble == 1:
-                train(*runs, case.device)
-            else:
-                train_ensemble(runs, case.device)
 
-    return (
-        (seconds(lambda: train_for(2 * case.steps)) - seconds(lambda: train_for(case.steps))) / case.steps * case.epoch
-    )
+def ours(case: Case, ensemble: int = 1, compiled: bool = False) -> float:
+    """Seconds an epoch, of so many runs in one ensemble: from the moment at which training asks for one batch to that
+    at which it asks for another, so that set-up and testing have no part in it."""
+    clock: list[float] = []
+
+    def timed(source: EnsembleBatches, batches: Sequence[Tensor], masks: Callable) -> Iterator[tuple[Tensor, ...]]:
+        for step, batch in enumerate(ahead(source, batches, masks)):
+            if step in (case.warm, case.warm + case.steps):
+                if case.device == "cuda":
+                    torch.cuda.synchronize()
+                clock.append(time.perf_counter())
+            if len(clock) == 2:
+                raise _Timed
+            yield batch
+
+    ahead, images = EnsembleBatches.ahead, (case.warm + case.steps + 1) * case.run.batch_size
+    runs = [replace(case.run, epochs=1, train_images=images, seed=seed) for seed in range(ensemble)]
+    with (
+        patch("sparsecnn.training.train.load", return_value=images_for(case)),
+        patch.object(EnsembleBatches, "ahead", timed),
+        contextlib.suppress(_Timed),
+    ):
+        if ensemble == 1:
+            train(*runs, case.device, compiled=compiled)
+        else:
+            train_ensemble(runs, case.device)
+    begun, ended = clock
+    return (ended - begun) / case.steps * case.epoch
 
 
 def times_as_fast(took: pd.DataFrame, as_what: str | int, device: str) -> pd.DataFrame:
@@ -120,6 +141,8 @@ def measure(case: Case, theirs: Pool, alone: Pool, many: Pool, cores: int) -> pd
         "published way": lambda: theirs.apply(published_way, [case]),
         f"ours, {precision}, one run": lambda: alone.apply(ours, [case]),
     }
+    if case.device == "cuda" and case.run.dataset in CALTECH:
+        ways[f"ours, {precision}, one run, compiled"] = lambda: alone.apply(ours, [case, 1, True])
     if case.device == "cpu":
         at_once = f"ours, {precision}, {cores} runs at once"
         ways[at_once] = lambda: max(many.map(ours, [case] * cores, chunksize=1)) / cores

@@ -4,6 +4,7 @@ Masks are drawn with a CPU generator, so that a run sees the same ones on whatev
 """
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,7 +12,16 @@ from torch import Generator, Tensor
 
 from ..checks import SettingError, check_fraction, check_range, check_type
 
-__all__ = ["bernoulli_mask", "exact_count_mask", "pack", "row_mask", "seed_from", "square_mask", "unpack"]
+__all__ = [
+    "bernoulli_mask",
+    "exact_count_mask",
+    "exact_count_masks",
+    "pack",
+    "row_mask",
+    "seed_from",
+    "square_mask",
+    "unpack",
+]
 
 
 def exact_count_mask(
@@ -38,14 +48,41 @@ def exact_count_mask(
     wanted = np.unique(dropped[dropped > 0]) - 1
     if len(wanted) == 0:
         return torch.ones(count, 1, height, width, dtype=torch.bool)
-    # Each pixel gets a random key whose low bits are its own index: no two keys are equal, so the count is exact.
-    low = (1 << (pixels - 1).bit_length()) - 1
-    keys = torch.empty(count, pixels, dtype=torch.int64).random_(generator=generator)
-    keys = keys.bitwise_and_(~low).bitwise_or_(torch.arange(pixels))
-    # numpy's partition is vectorised; torch.kthvalue takes several times as long.
-    ordered = np.partition(keys.numpy(), wanted, axis=1)
+    keys = _distinct_keys(count, pixels, generator)
+    # numpy's partition is vectorised, torch.kthvalue takes several times as long; beyond one place, sorting is faster.
+    ordered = np.partition(keys.numpy(), wanted, axis=1) if len(wanted) == 1 else np.sort(keys.numpy(), axis=1)
     threshold = np.where(dropped > 0, ordered[np.arange(count), dropped - 1], -1)[:, None]
     return (keys > torch.from_numpy(threshold)).view(count, 1, height, width)
+
+
+def exact_count_masks(
+    count: int, height: int, width: int, sparsities: Sequence[float], generator: Generator | None = None
+) -> Tensor:
+    """What :func:`exact_count_mask` gives at each of the sparsities from a generator in this state, drawn once for all:
+    a pixel that is missing at one is missing at all higher ones.
+
+    Returns:
+        Bool, S x count x 1 x height x width, on the CPU.
+    """
+    for sparsity in sparsities:
+        _check(count, height, width, sparsity)
+    pixels = height * width
+    masks = torch.ones(len(sparsities), count, 1, height, width, dtype=torch.bool)
+    dropped = [int(pixels * sparsity) for sparsity in sparsities]
+    if any(dropped):
+        keys = _distinct_keys(count, pixels, generator)
+        ordered = torch.from_numpy(np.sort(keys.numpy(), axis=1))
+        for mask, few in zip(masks, dropped, strict=True):
+            if few:
+                torch.gt(keys, ordered[:, few - 1 : few], out=mask.view(count, pixels))
+    return masks
+
+
+def _distinct_keys(count: int, pixels: int, generator: Generator | None) -> Tensor:
+    """A random number for each pixel, no two of an image equal: the low bits are the pixel's own index."""
+    low = (1 << (pixels - 1).bit_length()) - 1
+    keys = torch.empty(count, pixels, dtype=torch.int64).random_(generator=generator)
+    return keys.bitwise_and_(~low).bitwise_or_(torch.arange(pixels))
 
 
 def bernoulli_mask(

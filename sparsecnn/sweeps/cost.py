@@ -25,7 +25,7 @@ def expected_seconds(runs: Sequence[Experiment], device: str, at_once: int) -> f
     where = choose_device(device)
     tables = [store.read(*group) for group in sorted({(run.dataset, name) for run in runs for name in PROTOCOLS})]
     rows = pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
-    devices = rows["device"].str.split(", an ensemble").str[0]
+    devices = rows["device"].str.split(", an ensemble|, compiled", regex=True).str[0]
     rows = rows[(rows["epoch"] == rows["epochs"]) & (devices == name_of(where))]
     an_epoch = (rows["seconds"] / rows["epochs"]).groupby([rows[name] for name in WORK]).median().to_dict()
     kinds = [(*(getattr(run, name) for name in WORK[:-1]), precision_of(run, where)) for run in runs]

@@ -1,8 +1,8 @@
 """Where the runs of a sweep are trained: in this process, in processes side by side, or on a dask.distributed cluster.
 
-An executor starts runs, one or an ensemble of them, with ``submit(runs, resume)``, ``runs`` being Experiments by their
-numbers. That gives a future of their rows, a frame each. It keeps up to ``width`` of these going, and says at each
-``poll()`` how far they are. Those that ``resumes`` can keep the state of these runs in the file ``resume``, see
+An executor starts runs, one or an ensemble of them, with ``submit(runs, resume, compiled)``, ``runs`` being Experiments
+by their numbers. That gives a future of their rows, a frame each. It keeps up to ``width`` of these going, and says at
+each ``poll()`` how far they are. Those that ``resumes`` can keep the state of these runs in the file ``resume``, see
 training.train. Leaving an executor's ``with`` block on an error ends what still runs.
 """
 
@@ -65,7 +65,7 @@ class Here:
     def __exit__(self, *_) -> None:
         pass
 
-    def submit(self, runs: Runs, resume: Path | None) -> Future:
+    def submit(self, runs: Runs, resume: Path | None, compiled: bool) -> Future:
         begun, first = time.monotonic(), next(iter(runs))
         earlier = resume is not None and resume.exists()  # then the first epoch told of is an earlier sitting's
 
@@ -81,7 +81,7 @@ class Here:
 
         future: Future = Future()
         try:
-            future.set_result(_train(runs, self.device, show, resume))
+            future.set_result(_train(runs, self.device, show, resume, compiled))
         except Exception as error:
             future.set_exception(error)
         return future
@@ -125,8 +125,8 @@ class Processes:
                 process.join()
             raise TrainingError(_why_broken([process.exitcode for process in processes])) from None
 
-    def submit(self, runs: Runs, resume: Path | None) -> Future:
-        return self.pool.submit(_in_process, runs, self.device, resume)
+    def submit(self, runs: Runs, resume: Path | None, compiled: bool) -> Future:
+        return self.pool.submit(_in_process, runs, self.device, resume, compiled)
 
     def poll(self) -> None:
         while not self.told.empty():
@@ -174,15 +174,15 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _in_process(runs: Runs, device: str, resume: Path | None) -> list[pd.DataFrame]:
-    return _train(runs, device, lambda *seen: _told.put(seen), resume)
+def _in_process(runs: Runs, device: str, resume: Path | None, compiled: bool) -> list[pd.DataFrame]:
+    return _train(runs, device, lambda *seen: _told.put(seen), resume, compiled)
 
 
-def _train(runs: Runs, device: str, show: Show, resume: Path | None) -> list[pd.DataFrame]:
+def _train(runs: Runs, device: str, show: Show, resume: Path | None, compiled: bool) -> list[pd.DataFrame]:
     numbers, experiments = list(runs), list(runs.values())
     if len(runs) > 1:
         return train_ensemble(experiments, device, lambda place, *seen: show(numbers[place], *seen), resume)
-    return [train(experiments[0], device, partial(show, numbers[0]), resume=resume)]
+    return [train(experiments[0], device, partial(show, numbers[0]), resume=resume, compiled=compiled)]
 
 
 class Cluster:
@@ -222,8 +222,8 @@ class Cluster:
                 "start again to go on"
             ) from None
 
-    def submit(self, runs: Runs, _: None) -> Future:
-        return self.executor.submit(_on_worker, runs, self.device, self.topic)
+    def submit(self, runs: Runs, _: None, compiled: bool) -> Future:
+        return self.executor.submit(_on_worker, runs, self.device, self.topic, compiled)
 
     def poll(self) -> None:
         while not self.told.empty():
@@ -233,12 +233,12 @@ class Cluster:
 _alone = threading.Lock()
 
 
-def _on_worker(runs: Runs, device: str, topic: str) -> list[pd.DataFrame]:
+def _on_worker(runs: Runs, device: str, topic: str, compiled: bool) -> list[pd.DataFrame]:
     from distributed import get_worker
 
     worker = get_worker()
     with _alone:  # whatever the number of threads that the worker was started with
-        return _train(runs, device, lambda *seen: worker.log_event(topic, seen), None)
+        return _train(runs, device, lambda *seen: worker.log_event(topic, seen), None, compiled)
 
 
 def connect(scheduler: str | None) -> "Client | None":

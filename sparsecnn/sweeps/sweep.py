@@ -25,6 +25,7 @@ from ..progress import bar as progress_bar
 from ..progress import say
 from ..records import no_rows
 from ..training import resuming
+from ..training.compiling import network_of, worth_compiling
 from ..training.devices import DEVICES, choose_device
 from ..training.ensembles import ensembles_of
 from . import store
@@ -70,7 +71,8 @@ def sweep(
     """Trains the experiments that are not stored yet, and returns the rows of all, with ``run``: the index in the list.
 
     Before it trains it says how many runs that are, and for how long. On CUDA those that
-    :mod:`sparsecnn.training.ensembles` says are trained together.
+    :mod:`sparsecnn.training.ensembles` says are trained together, and those networks are compiled that have runs enough
+    left to repay it, see :mod:`sparsecnn.training.compiling`; a line says which.
 
     Args:
         device: "auto", "cpu" or "cuda".
@@ -124,6 +126,9 @@ def sweep(
     expected = expected_seconds(todo, device, workers) if client is None else None
     say(places())
     say(announcement(todo, workers, expected, parameters))
+    compiled, why = worth_compiling(todo, device, workers, minutes)
+    if why:
+        say(why)
 
     fresh, begun = [], time.monotonic()
     with progress_bar(sum(experiment.epochs for experiment in todo), desc=number_of(todo), unit="epoch") as bar:
@@ -149,7 +154,7 @@ def sweep(
             executor = Here(device, show, end) if workers == 1 else Processes(device, show, workers)
         try:
             with executor:
-                for rows in _train_all(todo, ensembles, executor, bar, not rerun, end):
+                for rows in _train_all(todo, ensembles, executor, compiled, bar, not rerun, end):
                     fresh.append(rows)
         except TimeIsUp:
             bar.write(f"{minutes} minutes are over after {len(fresh)} of {len(todo)} runs; start again to go on")
@@ -165,6 +170,7 @@ def _train_all(
     experiments: list[Experiment],
     ensembles: list[list[int]],
     executor: Here | Processes | Cluster,
+    compiled: set[tuple[str, str, int]],
     bar: tqdm,
     shared: bool,
     end: float,
@@ -197,7 +203,8 @@ def _train_all(
                 if runs:
                     # Those that are trained together are saved together, by the name of the first.
                     resume = store.unfinished(next(iter(runs.values()))) if shared and executor.resumes else None
-                    running[executor.submit(runs, resume)] = runs, resume, time.monotonic()
+                    pays = network_of(next(iter(runs.values()))) in compiled
+                    running[executor.submit(runs, resume, pays)] = runs, resume, time.monotonic()
             if not running:
                 bar.set_postfix_str("the last ones are in the hands of another sweep")
                 time.sleep(TURN)

@@ -1,15 +1,15 @@
 """A data set's images to what a network takes: batches with pixels missing, on its device, and their random numbers."""
 
 import functools
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import torch
 from torch import Generator, Tensor
 
 from ..data.images import Images
-from ..data.masks import bernoulli_mask, exact_count_mask, pack, seed_from, unpack
+from ..data.masks import bernoulli_mask, exact_count_mask, exact_count_masks, pack, seed_from, unpack
 from ..experiment import CALTECH, Experiment, levels_of
 
 __all__ = [
@@ -90,6 +90,26 @@ def _on_black(data: Images, device: torch.device) -> tuple[Tensor, Tensor, Tenso
     return (data.images / 255).div_(std).to(device), (-mean / std).to(device), data.labels.to(device)
 
 
+@functools.lru_cache(maxsize=1)  # likewise: over a gigabyte, on its way to a GPU
+def _as_they_are(data: Images, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Images and labels."""
+    return data.images.to(device), data.labels.to(device)
+
+
+@functools.lru_cache(maxsize=2)  # of the networks of one seed and sparsity; one that is trained at every one has two
+def _fixed_masks(
+    dataset: str, sparsity: float | str, seed: int, count: int, size: tuple[int, int], device: torch.device
+) -> Tensor:
+    """A mask for each image, as masks.pack has it; at a sparsity, or at "every sparsity"."""
+    mixed = sparsity == "every sparsity"
+    scheme, stream = (mixed_scheme(dataset), MIXED_MASKS) if mixed else (random_scheme(dataset, sparsity), FIXED_MASKS)
+
+    def generator_of_part(part: int) -> Generator:
+        return torch.Generator().manual_seed(seed_from(seed, stream, part))
+
+    return draw_packed(scheme, count, size, generator_of_part).to(device)
+
+
 class Batches:
     """Images, masks and labels for a network: the whole data set on the device, its pixels dropped anew at each read.
 
@@ -127,16 +147,13 @@ class FixedMaskBatches(Batches):
 
     def __init__(self, data: Images, experiment: Experiment, device: torch.device):
         self.mean, self.std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in (data.mean, data.std))
-        self.images, self.labels, self.data = data.images.to(device), data.labels.to(device), data
+        (self.images, self.labels), self.data = _as_they_are(data, device), data
         self.device, self.size = device, tuple(data.images.shape[2:])
-
-        def fix(scheme: Scheme, stream: int) -> Tensor:
-            generators = partial(generator_of, experiment, stream)
-            return draw_packed(scheme, len(data.images), self.size, generators).to(device)
-
-        own = fix(random_scheme(experiment.dataset, experiment.sparsity), FIXED_MASKS)
-        mixed = experiment.trained_at == "every sparsity"
-        self.fixed = {"own": own, "training": fix(mixed_scheme(experiment.dataset), MIXED_MASKS) if mixed else own}
+        trained_at = experiment.sparsity if experiment.trained_at == "own sparsity" else experiment.trained_at
+        self.fixed = {
+            use: _fixed_masks(experiment.dataset, level, experiment.seed, len(data.images), self.size, device)
+            for use, level in (("own", experiment.sparsity), ("training", trained_at))
+        }
 
     def draw(self, use: str, _: Generator, chosen: Tensor) -> Tensor:
         return unpack(self.fixed[use][on_device(chosen, self.device)], self.size[1])
@@ -157,17 +174,27 @@ class EnsembleBatches:
         kind = FixedMaskBatches if experiments[0].dataset in CALTECH else Batches
         self.of_runs = [kind(data, experiment, device) for experiment in experiments]
         self.size, self.device = self.of_runs[0].size, device
+        self.sparsities, self.of_seed = [run.sparsity for run in experiments], defaultdict(list)
+        for place, run in enumerate(experiments):
+            self.of_seed[run.seed].append(place)
 
     def draw(self, use: str, masks: list[Generator], chosen: Tensor) -> Tensor:
-        """Each run's masks for images of its own, chosen R x N, from a generator of its own."""
-
-        def draw(of_run: Batches, generator: Generator, chosen: Tensor) -> Tensor:
-            return of_run.draw(use, generator, chosen)
-
+        """Each run's masks for images of its own, chosen R x N, from a generator of its own. Those of a seed's runs are
+        in one state: of several runs, masks are drawn once a seed."""
         if len(self.of_runs) == 1:
-            return draw(self.of_runs[0], masks[0], chosen[0]).unsqueeze(0)
+            return self.of_runs[0].draw(use, masks[0], chosen[0]).unsqueeze(0)
+        drawn = torch.empty(*chosen.shape, 1, *self.size, dtype=torch.bool)
+
+        def draw(places: list[int]) -> None:
+            first, *others = (masks[place] for place in places)
+            levels = [self.sparsities[place] for place in places]
+            drawn[places] = exact_count_masks(chosen.shape[1], *self.size, levels, first)
+            for other in others:
+                other.set_state(first.get_state())
+
         with ThreadPoolExecutor() as threads:
-            return torch.stack(list(threads.map(draw, self.of_runs, masks, chosen)))
+            list(threads.map(draw, self.of_seed.values()))
+        return drawn
 
     def masked(self, chosen: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         """As :meth:`Batches.masked`."""
@@ -182,7 +209,8 @@ class EnsembleBatches:
         while the network works on this one."""
 
         def make_ready(chosen: list[Tensor]) -> list[tuple[Tensor, ...]]:
-            drawn = masks(torch.cat(chosen, dim=1)).split([batch.shape[1] for batch in chosen], dim=1)
+            drawn = on_device(masks(torch.cat(chosen, dim=1)), self.device)
+            drawn = drawn.split([batch.shape[1] for batch in chosen], dim=1)
             return [self.masked(*batch) for batch in zip(chosen, drawn, strict=True)]
 
         at_once = 1

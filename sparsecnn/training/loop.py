@@ -19,7 +19,7 @@ from ..experiment import CALTECH, Experiment, check_experiment, selection
 from ..models import Network, build
 from ..records import reported_row
 from .batches import ORDER, TEST_MASKS, TRAIN_MASKS, VALIDATION_MASKS, WEIGHTS, EnsembleBatches, generator_of, seed_of
-from .devices import compiles, release_freed_memory
+from .devices import release_freed_memory
 from .ensembles import Ensemble
 from .evaluation import Masks, correct_by_class, transfer
 from .resuming import Sitting
@@ -48,16 +48,18 @@ def run_epochs(
     precision: str,
     progress: Told | None,
     sitting: Sitting,
+    compiled: bool = False,
 ) -> tuple[list[list[dict]], nn.Module]:
     """What every run measured at each epoch, and the network, or their ensemble, as it is after the last one.
 
     The experiments are those that an ensemble may hold (see ensembles.ensembles_of), or one of any kind.
+    ``compiled`` is for a lone network.
     """
     first, runs = experiments[0], len(experiments)
     train, validation, test = split(data, first.validation, first.split, first.split_seed)
     if 0 < (few := first.train_images) < len(train):
         train = train[torch.arange(few) * len(train) // few]
-    network, compute = networks_of(experiments, device)
+    network, compute = networks_of(experiments, device, compiled)
     optimiser = getattr(torch.optim, first.optimiser)(
         network.parameters(), lr=first.learning_rate, weight_decay=first.weight_decay, fused=True
     )
@@ -154,14 +156,15 @@ def run_epochs(
     return histories, network
 
 
-def networks_of(experiments: list[Experiment], device: torch.device) -> tuple[nn.Module, Callable]:
+def networks_of(
+    experiments: list[Experiment], device: torch.device, compiled: bool = False
+) -> tuple[nn.Module, Callable]:
     """The network, or the ensemble of networks, with its initial weights, and what computes its scores."""
     if len(experiments) > 1:
         ensemble = Ensemble([initial_network(run) for run in experiments]).to(device)
         return ensemble, ensemble
     (run,) = experiments
-    # Where a step is long enough to repay compiling.
-    if device.type == "cuda" and run.dataset in CALTECH and compiles(device):
+    if compiled:
         network, alone = _compiled(run.model, run.architecture, device)
         network.load_state_dict(initial_network(run).state_dict())
     else:

@@ -12,14 +12,22 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ..checks import SettingError, check_choice
+from ..checks import SettingError, check_choice, check_type
 from ..data.datasets import load
 from ..experiment import CALTECH, Experiment, check_experiment
 from ..files import REPOSITORY, check_writable
 from ..records import COLUMNS
 from .batches import DROPOUT, seed_of
 from .checkpoints import save_network
-from .devices import choose_device, computes_in_bf16, exact_float32, keep_freed_memory, name_of, release_freed_memory
+from .devices import (
+    choose_device,
+    compiles,
+    computes_in_bf16,
+    exact_float32,
+    keep_freed_memory,
+    name_of,
+    release_freed_memory,
+)
 from .loop import Told, initial_network, run_epochs
 from .resuming import Sitting
 
@@ -44,6 +52,7 @@ def train(
     checkpoint: str | Path | None = None,
     precision: str = "auto",
     resume: str | Path | None = None,
+    compiled: bool = False,
 ) -> pd.DataFrame:
     """Trains and tests one network.
 
@@ -60,6 +69,8 @@ def train(
             a minute has passed since it was last, and whenever ``progress`` raises an error. The same call then goes on
             from it, to the same rows bit for bit on the CPU; a state that is damaged, or that another Experiment,
             device, precision, torch or commit made, is not taken up, the run starts anew. The file stays afterwards.
+        compiled: on CUDA, train a compiled network of Caltech-101's, which pays where one process trains many, see
+            training.compiling; ``device`` then says so, since rounding differs. Nowhere else does it do anything.
 
     Returns:
         One row an epoch, the columns of :mod:`sparsecnn.sweeps.store`; ``seconds`` is the sum over all sittings.
@@ -71,6 +82,7 @@ def train(
     """
     check_experiment(experiment)
     check_choice("precision", precision, PRECISIONS)
+    check_type("compiled", compiled, bool)
     where = choose_device(device)
     if precision == "auto":
         precision = precision_of(experiment, where)
@@ -78,7 +90,7 @@ def train(
         if file is not None:
             check_writable(Path(file).parent)
     told = (lambda _, *measured: progress(*measured)) if progress else None
-    (rows,), network = _train([experiment], where, precision, told, resume)
+    (rows,), network = _train([experiment], where, precision, told, resume, compiled)
     if checkpoint is not None:
         save_network(checkpoint, experiment, network)
     return rows
@@ -116,12 +128,16 @@ def _train(
     precision: str,
     progress: Told | None,
     resume: str | Path | None,
+    compiled: bool = False,
 ) -> tuple[list[pd.DataFrame], nn.Module]:
     keep_freed_memory()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         name = name_of(device)
+        compiled = compiled and device.type == "cuda" and experiments[0].dataset in CALTECH and compiles(device)
+        if compiled:
+            name += ", compiled"
         provenance = {
             "device": name if len(experiments) == 1 else f"{name}, an ensemble of {len(experiments)}",
             "torch": version("torch"),
@@ -133,7 +149,7 @@ def _train(
             data = load(experiments[0].dataset)
             with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
                 torch.manual_seed(seed_of(experiments[0], DROPOUT))
-                histories, network = run_epochs(experiments, data, device, precision, progress, sitting)
+                histories, network = run_epochs(experiments, data, device, precision, progress, sitting, compiled)
             provenance["seconds"] = round(sitting.seconds / len(experiments), 1)
         release_freed_memory()
     except (MemoryError, RuntimeError) as error:

@@ -31,7 +31,16 @@ def digits(monkeypatch) -> Images:
 @pytest.fixture
 def photographs(monkeypatch) -> Images:
     """Twenty photographs of each of five classes: of Caltech-101 if all of it lies here, else of its stand-in."""
-    whole = load(caltech101_or_shapes())
+    return _twenty_of_five_classes(load(caltech101_or_shapes()), monkeypatch)
+
+
+@pytest.fixture
+def drawings(monkeypatch) -> Images:
+    """As photographs, always of the stand-in."""
+    return _twenty_of_five_classes(load("shapes"), monkeypatch)
+
+
+def _twenty_of_five_classes(whole: Images, monkeypatch) -> Images:
     chosen = torch.cat([torch.nonzero(whole.labels == label)[:20, 0] for label in range(5)])
     few = dataclasses.replace(
         whole, images=whole.images[chosen], labels=whole.labels[chosen], classes=whole.classes[:5]

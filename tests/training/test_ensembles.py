@@ -6,10 +6,13 @@ import pandas as pd
 import pytest
 import torch
 
+from sparsecnn.data import masks
+from sparsecnn.data.datasets import load
 from sparsecnn.experiment import MODELS, Experiment, experiment
 from sparsecnn.models import LAYERS, MaxPool
 from sparsecnn.sweeps import store
 from sparsecnn.sweeps.sweep import missing, sweep
+from sparsecnn.training.batches import EnsembleBatches, generator_of
 from sparsecnn.training.ensembles import Ensemble, ensembles_of
 from sparsecnn.training.loop import initial_network
 from sparsecnn.training.train import train, train_ensemble
@@ -166,6 +169,32 @@ def test_a_sweep_gives_an_ensemble_up_when_its_time_is_up_and_goes_on_with_it(tm
     ))  # fmt: skip
     sweep(runs, "cpu", workers=1)
     assert epochs == [1] * 4 + [2] * 4 and missing(runs) == [] and not store.unfinished(runs[0]).exists()
+
+
+def test_an_ensembles_masks_are_those_of_its_runs_and_are_drawn_once_a_seed(monkeypatch):
+    runs = [
+        experiment("digits", "controlled", "ConvNet", sparsity, seed)
+        for sparsity in (0.0, 0.3, 0.9) for seed in (0, 1)
+    ]  # fmt: skip
+    device, chosen = torch.device("cpu"), torch.arange(20).expand(len(runs), -1)
+    ensemble = EnsembleBatches(load("digits"), runs, device)
+    alone, together = ([generator_of(run, 2) for run in runs] for _ in range(2))
+    expected = [
+        torch.stack([
+            single.draw("training", generator, own)
+            for single, generator, own in zip(ensemble.of_runs, alone, chosen, strict=True)
+        ])
+        for _ in range(3)
+    ]  # fmt: skip
+    draws = []
+    distinct_keys = masks._distinct_keys
+    monkeypatch.setattr(masks, "_distinct_keys", lambda *how: draws.append(how) or distinct_keys(*how))
+    for one_after_the_other in expected:
+        assert torch.equal(ensemble.draw("training", together, chosen), one_after_the_other)
+    assert len(draws) == 3 * 2
+    # A run that goes on alone goes on with the masks it would have had.
+    for sparsity, here, there in zip((run.sparsity for run in runs), alone, together, strict=True):
+        assert sparsity == 0 or torch.equal(here.get_state(), there.get_state())
 
 
 @pytest.mark.cuda

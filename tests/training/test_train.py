@@ -154,6 +154,16 @@ def test_on_caltech_an_image_keeps_its_mask_and_its_dropped_pixels_take_the_mean
     assert not torch.equal(another.fixed["own"], batches.fixed["own"])
 
 
+def test_images_stay_on_the_device_from_run_to_run_and_a_levels_masks_from_network_to_network(digits, photographs):
+    device = torch.device("meta")  # to which a tensor of the CPU must be copied, as to a GPU
+    for data, dataset, kind in ((digits, "mnist", Batches), (photographs, "caltech101", FixedMaskBatches)):
+        runs = [experiment(dataset, "controlled", model, level) for level in (0.3, 0.5) for model in MODELS]
+        batches = [kind(data, run, device) for run in runs]
+        name = "above_black" if kind is Batches else "images"
+        assert len({id(getattr(each, name)) for each in batches}) == len({id(each.labels) for each in batches}) == 1
+    assert len({id(each.fixed["own"]) for each in batches}) == 2
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_the_reported_network_is_tested_at_every_sparsity_and_under_structure(model):
     run = tiny("controlled", model, epochs=8, learning_rate=1e-2 if model == "SparseConvNet" else 2e-3)

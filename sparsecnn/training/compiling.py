@@ -1,0 +1,34 @@
+"""Whether it pays to compile a network, which takes most of a minute and makes a run about a second faster."""
+
+from collections import Counter
+
+from ..experiment import CALTECH, Experiment
+
+__all__ = ["network_of", "worth_compiling"]
+
+# Estimates, until a GPU is measured: 35 to 45 seconds to compile, a run of ten seconds that is one second shorter then.
+REPAID_BY = 45  # runs of one network in one process
+SECONDS_A_RUN = 10
+
+
+def network_of(run: Experiment) -> tuple[str, str, int]:
+    """What one compiled network serves: fixed shapes are compiled for, so the batch size is part of it."""
+    return run.model, run.architecture, run.batch_size
+
+
+def worth_compiling(
+    experiments: list[Experiment], device: str, workers: int, minutes: float | None = None
+) -> tuple[set[tuple[str, str, int]], str]:
+    """Those networks, by :func:`network_of`, that ``workers`` processes should compile before they train these runs, or
+    as many as fit into ``minutes``; and a line that says which and why. None, and no line, on the CPU, where compiled
+    networks are no faster."""
+    counts = Counter(network_of(run) for run in experiments if device != "cpu" and run.dataset in CALTECH)
+    fitting = 1.0 if minutes is None else min(1, 60 * minutes * workers / SECONDS_A_RUN / max(1, counts.total()))
+    compiled = {network for network, runs in counts.items() if runs * fitting >= REPAID_BY * workers}
+    words = []
+    for network, runs in counts.items():
+        model, architecture, batch_size = network
+        how = "compiled" if network in compiled else "not compiled"
+        words.append(f"{model} ({architecture}, batch {batch_size}) {how}, {runs} left to train")
+    budget = f" within {minutes:g} minutes" if minutes is not None else ""
+    return compiled, ", ".join(words) + (f"; that pays from about {REPAID_BY * workers} on{budget}" if words else "")
