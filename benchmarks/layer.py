@@ -30,14 +30,17 @@ from sparsecnn.training.devices import available_devices, computes_in_bf16, exac
 PROCESSES = {"cpu": 3, "cuda": 1}
 SECONDS = {"cpu": 2, "cuda": 0.3}  # in each at least three rounds, and on for so long
 SHAPES = [(3, 16, 11, 224), (16, 16, 7, 112), (16, 16, 5, 56), (16, 16, 3, 28)]  # channels in and out, kernel, width
+LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 CASES = {
     "cpu": [
-        *((shape, batch) for batch in (16, 128) for shape in SHAPES),
+        *((shape, batch, "channels_last") for batch in (16, 128) for shape in SHAPES),
+        # PyTorch's default layout.
+        *((shape, 16, "contiguous") for shape in SHAPES),
         # One of them with other batches and other widths.
-        *((SHAPES[2], batch) for batch in (1, 4, 64)),
-        *(((*SHAPES[2][:3], width), 16) for width in (28, 112, 224)),
+        *((SHAPES[2], batch, "channels_last") for batch in (1, 4, 64)),
+        *(((*SHAPES[2][:3], width), 16, "channels_last") for width in (28, 112, 224)),
     ],
-    "cuda": [(shape, 128) for shape in SHAPES],
+    "cuda": [(shape, 128, "channels_last") for shape in SHAPES],
 }
 
 
@@ -82,17 +85,17 @@ WAYS = {
 
 
 def step_of(
-    kind: type, shape: tuple, batch: int, device: str, dtype: torch.dtype, compiled: bool
+    kind: type, shape: tuple, batch: int, layout: str, device: str, dtype: torch.dtype, compiled: bool
 ) -> Callable[[], None]:
     """A call that goes forward and backward once. The first convolution of a network needs no gradient of its input."""
     channels, width_out, kernel, width = shape
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(batch, channels, width, width, generator=generator)
     mask = (torch.rand(batch, 1, width, width, generator=generator) > 0.5).float().to(device)
-    image = image.to(device).contiguous(memory_format=torch.channels_last).requires_grad_(channels > 3)
-    layer = kind(channels, width_out, kernel, padding=kernel // 2).to(device, memory_format=torch.channels_last)
+    image = image.to(device).contiguous(memory_format=LAYOUTS[layout]).requires_grad_(channels > 3)
+    layer = kind(channels, width_out, kernel, padding=kernel // 2).to(device, memory_format=LAYOUTS[layout])
     gradient = torch.randn(batch, width_out, width, width, generator=generator).to(device)
-    gradient = gradient.contiguous(memory_format=torch.channels_last).to(dtype)
+    gradient = gradient.contiguous(memory_format=LAYOUTS[layout]).to(dtype)
 
     def forward(image: Tensor, mask: Tensor) -> Tensor:
         with torch.autocast(device, dtype, enabled=dtype != torch.float32):
@@ -111,12 +114,18 @@ def step_of(
 
 
 def rounds(
-    shape: tuple, batch: int, device: str, dtype: torch.dtype, compiled: bool, lasting: float | None = None
+    shape: tuple,
+    batch: int,
+    layout: str,
+    device: str,
+    dtype: torch.dtype,
+    compiled: bool,
+    lasting: float | None = None,
 ) -> pd.DataFrame:
     """Seconds that a step takes, a row a round, a column a way."""
     torch._dynamo.reset()  # it stops compiling, without a word, after some variants of one function
     ways = WAYS if device == "cpu" or not compiled else {way: WAYS[way] for way in ("nn.Conv2d", "SparseConv2d")}
-    steps = {way: step_of(kind, shape, batch, device, dtype, compiled) for way, kind in ways.items()}
+    steps = {way: step_of(kind, shape, batch, layout, device, dtype, compiled) for way, kind in ways.items()}
     for step in steps.values():
         step()
         step()
@@ -139,13 +148,14 @@ def measure(device: str, dtype: torch.dtype, compiled: bool) -> list[pd.DataFram
 
 
 def summary(
-    shape: tuple, batch: int, device: str, dtype: torch.dtype, compiled: bool, times: pd.DataFrame
+    shape: tuple, batch: int, layout: str, device: str, dtype: torch.dtype, compiled: bool, times: pd.DataFrame
 ) -> pd.DataFrame:
     ratio = times.div(times["nn.Conv2d"], axis=0)
     channels, width_out, kernel, width = shape
     return pd.DataFrame(
         {
-            "shape": f"{channels} -> {width_out}, {kernel} x {kernel}, {width} x {width}",
+            "shape": f"{channels} -> {width_out}, {kernel} x {kernel}, {width} x {width}"
+            + ", contiguous" * (layout == "contiguous"),
             "batch": batch,
             "mode": "compiled" if compiled else "eager",
             "precision": str(dtype).removeprefix("torch."),

@@ -7,11 +7,14 @@ from myst_nb.core.render import NbElementRenderer
 project = "Sparsity invariant convolution, tested on classification"
 author = "The sparsecnn authors"
 copyright = f"2026, {author}"
-extensions = ["myst_nb"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 exclude_patterns = ["README.md"]  # a part of it stands on the front page
 
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence"]
 myst_heading_anchors = 3
+# The API's pages: what the docstrings say, in the order of the source.
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
 nb_execution_mode = "off"  # they are executed
 nb_merge_streams = True
 # A widget (a progress bar of `make report`, say) is shown as its text: to be live it would need scripts from elsewhere.

@@ -82,9 +82,10 @@ def factory_of(device, dtype) -> dict:
     if not (dtype is None or (isinstance(dtype, torch.dtype) and dtype in FLOATS)):
         raise ValueError(f"dtype={dtype!r} is not allowed: None, {', '.join(map(str, FLOATS))}")
     try:
-        return {"device": device if device is None else torch.device(device), "dtype": dtype}
-    except (RuntimeError, TypeError, ValueError, OverflowError):
-        raise ValueError(f"device={device!r} is not allowed: None, or what torch.device takes") from None
+        torch.empty(0, device=device)
+    except Exception:  # of a kind for each way to be no device, or one that is not there
+        raise ValueError(f"device={device!r} is not allowed: None, or a device of this machine") from None
+    return {"device": device, "dtype": dtype}
 
 
 def check_tensors(features, mask, spatial: int) -> None:

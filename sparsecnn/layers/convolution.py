@@ -21,8 +21,8 @@ CONVOLUTION = """The paper's sparse convolution; weights, initialisation and sta
     all as observed.
 
     Args:
-        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype: as
-            in Conv{n}d, in its order.
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode: as in Conv{n}d,
+            and behind them its device and dtype.
         eps, scale, padding_observed: by keyword only, as in :func:`sparse_conv{n}d`.
 
     Raises:
@@ -36,8 +36,8 @@ TRANSPOSED = """Sparse transposed convolution; weights, initialisation and state
     is ConvTranspose{n}d's ``output_size``.
 
     Args:
-        in_channels, out_channels, kernel_size, stride, padding, output_padding, groups, bias, dilation, padding_mode,
-            device, dtype: as in ConvTranspose{n}d, in its order.
+        in_channels, out_channels, kernel_size, stride, padding, output_padding, groups, bias: as in ConvTranspose{n}d,
+            and behind them its dilation, padding_mode ("zeros"), device and dtype.
         eps, scale, padding_observed: by keyword only, as in :func:`sparse_conv_transpose{n}d`.
 
     Raises:

@@ -69,9 +69,13 @@ class _SparseAdaptiveAvgPool(MaskedLayer):
     def __init__(self, output_size):
         super().__init__()
         many = output_size if isinstance(output_size, (tuple, list)) else (output_size,) * self.dims
-        if len(many) != self.dims:
-            raise ValueError(f"output_size={output_size!r} is not allowed: a number or None, or {self.dims} of them")
-        self.output_size = tuple(None if size is None else arguments.whole("output_size", size, 1) for size in many)
+        try:
+            self.output_size = tuple(n if n is None else arguments.whole("output_size", n, 1) for n in many)
+        except ValueError:
+            self.output_size = ()
+        if len(self.output_size) != self.dims:
+            words = "a whole number of at least 1 or None" + f", or {self.dims} of them" * (self.dims > 1)
+            raise ValueError(f"output_size={output_size!r} is not allowed: {words}")
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return _adaptive_avg_pool(features, mask, self.dims, self.output_size)

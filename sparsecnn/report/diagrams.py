@@ -4,6 +4,7 @@ Every function returns a matplotlib figure. In pictures a pixel that the mask mi
 """
 
 import math
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -19,7 +20,8 @@ from ..models import LAYERS, Architecture, BatchNorm, Conv, Dropout, Linear, Max
 from .figures import COLOURS
 
 __all__ = [
-    "draw_network", "draw_sparse_convolution", "line_panels", "observed_counts", "picture_grid", "worked_example",
+    "answers", "draw_network", "draw_sparse_convolution", "line_panels", "observed_counts", "picture_grid",
+    "worked_example",
 ]  # fmt: skip
 
 MISSING = "#56B4E9"
@@ -49,6 +51,21 @@ def picture_grid(
     for panel, name in zip(panels[0], columns, strict=True):
         panel.set_title(name, fontsize=12)
     figure.suptitle(title, fontsize=13)
+    return figure
+
+
+def answers(image: Tensor, mask: Tensor, scores: dict[str, Tensor], classes: Sequence[str], label: int) -> Figure:
+    """A picture with pixels missing, and beside it how probable each network's scores (a number a class) make the
+    classes; the right one's name is bold."""
+    figure, panels = plt.subplots(1, len(scores) + 1, figsize=(2.4 * len(scores) + 2.4, 2.6))
+    _bare(panels[0]).imshow(_painted(image, mask))
+    panels[0].set_title(f"{1 - mask.float().mean():.0%} missing")
+    for panel, (model, given) in zip(panels[1:], scores.items(), strict=True):
+        shares = 100 * given.softmax(-1)
+        panel.bar(classes, shares.tolist(), color=COLOURS[model])
+        panel.set(title=f"{model}: {classes[int(shares.argmax())]}", ylim=(0, 100))
+        panel.get_xticklabels()[label].set_weight("bold")
+    panels[1].set_ylabel("probability (%)")
     return figure
 
 

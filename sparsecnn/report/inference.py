@@ -86,8 +86,8 @@ def of_values(values: Sequence[float]) -> Estimate:
 
 def largest_layout(there: pd.DataFrame) -> tuple[list, list]:
     """The seeds and levels of the largest whole layout: that with the most (seeds - 1) x levels, its degrees of
-    freedom, of two levels at least where there are two. So a level with few seeds takes none from the others, and a seed at few
-    levels adds none to them.
+    freedom, of two levels at least where there are two. So a level with few seeds takes none from the others, and a
+    seed at few levels adds none to them.
 
     Args:
         there: which runs are there, True or False, seeds by levels.

@@ -10,8 +10,9 @@ from torch import Tensor
 from ..data.datasets import Pictures
 from ..data.images import IMAGENET_SCALE, MNIST_SCALE, TITLES
 from ..data.sparse_dataset import SparseDataset
-from ..experiment import MNIST
-from .diagrams import picture_grid
+from ..experiment import MNIST, MODELS
+from ..training.pretrained import load_pretrained
+from .diagrams import answers, picture_grid
 
 __all__ = ["Subject", "side_by_side", "values_at_missing_pixels"]
 
@@ -70,6 +71,17 @@ class Subject:
         steps = [self.sparse(name, level) for level in levels]
         rows = {"without mask": [(image, None) for image, _ in steps], "with mask": steps}
         return picture_grid(rows, [f"{level:.0%}" for level in levels], f"One digit of {self.title}, pixels missing")
+
+    @torch.no_grad()
+    def answers(self, name: str, sparsity: float, scheme: str | None = None) -> Figure:
+        """A digit with pixels missing, and how probable each of the three trained networks finds the ten digits; they
+        are those trained on MNIST at every sparsity."""
+        image, mask = self.sparse(name, sparsity, scheme)
+        given = _normalise(MNIST_SCALE)(image)[None]
+        networks = {model: load_pretrained("mnist", model, "every sparsity") for model in MODELS}
+        scores = {model: network(given, mask[None])[0] for model, network in networks.items()}
+        classes = self.pictures.data.classes
+        return answers(image, mask, scores, classes, classes.index(name))
 
     def black(self, levels: Sequence[float]) -> tuple[float, pd.DataFrame]:
         """The share of exactly black pixels in the training images, in percent; and with pixels missing at each level

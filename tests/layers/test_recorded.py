@@ -123,7 +123,7 @@ def test_as_onnx_it_gives_the_same_in_onnxruntime(tmp_path):
 
 def test_compiled_it_is_one_graph_for_any_size():
     layer = network()
-    agrees(torch.compile(layer, fullgraph=True, dynamic=True, backend="aot_eager"), layer)
+    agrees(torch.compile(layer, fullgraph=True, dynamic=True, backend="aot_eager"), layer, inputs(), inputs(3, 21, 18))
 
 
 def test_scripting_is_refused_in_one_line():

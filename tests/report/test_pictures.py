@@ -73,3 +73,16 @@ def test_a_missing_pixel_is_black_on_mnist_and_0_on_caltech_101():
     missing = values_at_missing_pixels()["a missing pixel holds"]
     assert float(missing["MNIST"]) == pytest.approx(-MNIST_SCALE["mean"][0] / MNIST_SCALE["std"][0], abs=5e-4)
     assert missing["Caltech-101"] == "0.000"
+
+
+def test_the_trained_networks_say_what_they_see_in_a_digit(digits):
+    figure = digits.answers("3", 0)
+    picture, *bars = figure.axes
+    assert picture.get_title() == "0% missing" and len(bars) == 3
+    for panel in bars:
+        heights = [bar.get_height() for bar in panel.patches]
+        assert len(heights) == 10 and sum(heights) == pytest.approx(100, abs=1e-3)
+        assert panel.get_title().endswith(f": {max(range(10), key=heights.__getitem__)}")
+        bold = [label.get_text() for label in panel.get_xticklabels() if label.get_weight() == "bold"]
+        assert bold == ["3"]
+    plt.close(figure)
