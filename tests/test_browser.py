@@ -187,7 +187,7 @@ def test_lab_runs_all_cells(browser, lab, name):
         assert time.monotonic() < deadline, f"cells that had not run after four minutes: {waiting}"
         page.wait_for_timeout(500)
     assert errors.all_inner_texts() == []
-    sliders = 1 if name == "00_sparsification" else 0
+    sliders = 2 if name == "00_sparsification" else 0
     wait_for_outputs(page, IMAGES, figures - sliders)  # where the still was is a slider now
     if sliders:
         picture = page.locator(".jupyter-widgets.widget-image, img.widget-image").first

@@ -233,7 +233,7 @@ def ensembles(here: Measurement) -> None:
 def layer(here: Measurement) -> None:
     """The sparse layer as multiples of nn.Conv2d; by itself `python benchmarks/layer.py`."""
     if here.miniature:
-        case = ((3, 4, 3, 16), 2, "cpu", torch.float32, False)
+        case = ((3, 4, 3, 16), 2, "channels_last", "cpu", torch.float32, False)
         table = layers.summary(*case, layers.rounds(*case, lasting=0))
     else:
         table = layers.compare([here.device])

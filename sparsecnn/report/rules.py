@@ -164,8 +164,8 @@ def batch_norm_and_overfitting(
 
 
 def invariant(costs: dict[str, tuple[np.ndarray, np.ndarray]]) -> Ruling:
-    """Whether a wrong level costs less than the margin on every data set. "No": it costs more on one, and there not
-    less than it costs the other network. "In part": where it costs more, it costs less than it costs the other.
+    """Whether a wrong level costs less than the margin on every data set. "No": it costs more on one, and is not
+    shown to cost less there than the other network. "In part": where it costs more, it costs the other still more.
 
     Args:
         costs: by data set, the costs by seed of the network in question and of the other.
@@ -179,9 +179,9 @@ def invariant(costs: dict[str, tuple[np.ndarray, np.ndarray]]) -> Ruling:
     if len(flat) == len(own):
         return _ruling(YES, greatest)
     less = {name for name in own if saved[name].interval[0] > 0}
-    if any(saved[name].below(MARGIN) < ALPHA for name in steep - less):
+    if steep - less:
         return _ruling(NO, greatest)
-    if steep | flat == set(own) and steep <= less:
+    if steep and steep | flat == set(own):
         return _ruling(IN_PART, greatest, "loses less than ConvNet")
     return _ruling(UNDECIDED, greatest)
 
