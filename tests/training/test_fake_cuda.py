@@ -8,7 +8,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sparsecnn.experiment import MODELS
-from sparsecnn.layers import _window_sum
+from sparsecnn.layers.counting import _window_sum
 from sparsecnn.models import build
 from sparsecnn.training.ensembles import Ensemble
 
@@ -45,7 +45,7 @@ def test_ensembles_on_cuda(model, architecture):
 @pytest.mark.parametrize("kernel", [11, 3])  # whose counts are pieced together from several sums
 def test_compiled_window_sums_are_those_of_eager(kernel, fake):
     def sums(observed: torch.Tensor) -> torch.Tensor:
-        return _window_sum(observed.to(torch.uint8), (kernel, kernel), (1, 1), "same", (1, 1))
+        return _window_sum(observed.to(torch.uint8), (kernel, kernel), (1, 1), (1, 1))
 
     with torch._subclasses.fake_tensor.unset_fake_temporarily():
         observed = torch.rand(4, 1, 40, 40) > 0.5
