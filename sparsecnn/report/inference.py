@@ -93,11 +93,11 @@ def largest_layout(there: pd.DataFrame) -> tuple[list, list]:
         there: which runs are there, True or False, seeds by levels.
     """
     counts = there.sum()
-    best, most = ([], []), (-1, -1)
+    best, most = ([], []), (-1, 0, 0)
     for enough in sorted(set(counts) - {0}):
         levels = there.columns[counts >= enough]
         seeds = there.index[there[levels].all(axis=1)]
-        size = (len(seeds) - 1) * len(levels), len(levels)
+        size = (len(seeds) - 1) * len(levels), len(seeds), len(levels)
         if len(seeds) and size > most and len(levels) >= min(2, (counts > 0).sum()):
             best, most = (list(seeds), list(levels)), size
     return best

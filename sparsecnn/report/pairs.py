@@ -19,6 +19,7 @@ __all__ = [
     "differences",
     "estimates",
     "mean_differences",
+    "precisions_apart",
     "wide_difference",
 ]
 
@@ -153,3 +154,16 @@ def beside_others(dataset: str, differences: pd.DataFrame) -> pd.DataFrame:
     quoted = quoted.assign(words=quoted["difference"].map("{:+.2f}".format), source="published, " + quoted["source"])
     others = quoted.pivot(index="source", columns="sparsity", values="words")
     return pd.concat([wide_difference(ours, "source", "sparsity"), others]).sort_index(axis=1)
+
+
+def precisions_apart(rows: pd.DataFrame) -> pd.DataFrame:
+    """The pairs of networks that were not trained at one precision: a line a protocol, sparsity and seed where the
+    recorded runs differ in theirs, a column a network.
+
+    Args:
+        rows: those of the store for a table, with the column run.
+    """
+    runs = rows.drop_duplicates("run").pivot(
+        index=["protocol", "sparsity", "seed"], columns="model", values="precision"
+    )
+    return runs[runs.nunique(axis=1) > 1]

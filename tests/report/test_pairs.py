@@ -115,3 +115,11 @@ def test_the_other_group_stands_beside_ours():
     assert table.index.tolist() == ["here, controlled", "published, group 75", "published, the report"]
     assert table.loc["published, group 75", 0.1] == "+0.07" and table.loc["published, the report", 0.7] == "+2.34"
     assert pairs.beside_others("caltech101", found).loc["published, group 75", 0.5] == "-4.26"
+
+
+def test_pairs_of_two_precisions_are_found():
+    rows = runs_of(a_study(seeds=2))
+    assert pairs.precisions_apart(rows).empty
+    rows.loc[(rows["model"] == "ConvNet") & (rows["sparsity"] == 0.2) & (rows["seed"] == 1), "precision"] = "bf16"
+    (line,) = pairs.precisions_apart(rows).reset_index().to_dict("records")
+    assert (line["sparsity"], line["seed"], line["ConvNet"], line["SparseConvNet"]) == (0.2, 1, "bf16", "float32")
