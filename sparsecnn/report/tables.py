@@ -165,7 +165,8 @@ def accuracy_table(
     rule: str | None = None,
     key: Sequence[str] = ("protocol", "model", "sparsity"),
 ) -> pd.DataFrame:
-    """Test accuracy over seeds; a line for each protocol, model and sparsity among ``experiments``, run or not.
+    """Test accuracy over seeds; a line for each protocol, model and sparsity among ``experiments``, run or not. Mean
+    and interval (Student's t) are those of all runs, collapsed ones too; :func:`without_collapsed` is for reading.
 
     Args:
         rows: those of the store for ``experiments``.
