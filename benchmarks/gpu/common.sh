@@ -7,6 +7,8 @@ export TORCHINDUCTOR_DETERMINISTIC=1 TORCH_COMPILE_DISABLE=1 # a minute of compi
 step() { echo "== $SECONDS s: $1"; }
 limit() { timeout $(($1 * SLOW)) "${@:2}"; }
 step unpack
-"$PYTHON" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target "$GPU_ROOT/site" "$1"/*.whl ||
-  exit 3
+shopt -s nullglob
+wheels=("$1"/*.whl) # none where papermill is there already
+install=("$PYTHON" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target "$GPU_ROOT/site")
+[ ${#wheels[@]} = 0 ] || "${install[@]}" "${wheels[@]}" || exit 3
 "$PYTHON" benchmarks/gpu/unpack.py "$1" "$GPU_ROOT/data" || exit 3
