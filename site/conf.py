@@ -15,6 +15,7 @@ myst_heading_anchors = 3
 # The API's pages: what the docstrings say, in the order of the source.
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
+napoleon_use_param = False  # arguments that share a description stay together
 nb_execution_mode = "off"  # they are executed
 nb_merge_streams = True
 # A widget (a progress bar of `make report`, say) is shown as its text: to be live it would need scripts from elsewhere.

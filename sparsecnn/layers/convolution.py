@@ -22,7 +22,7 @@ CONVOLUTION = """The paper's sparse convolution; weights, initialisation and sta
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode: as in Conv{n}d,
-            and behind them its device and dtype.
+            whose device and dtype come behind them.
         eps, scale, padding_observed: by keyword only, as in :func:`sparse_conv{n}d`.
 
     Raises:
@@ -37,7 +37,7 @@ TRANSPOSED = """Sparse transposed convolution; weights, initialisation and state
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding, output_padding, groups, bias: as in ConvTranspose{n}d,
-            and behind them its dilation, padding_mode ("zeros"), device and dtype.
+            whose dilation, padding_mode ("zeros"), device and dtype come behind them.
         eps, scale, padding_observed: by keyword only, as in :func:`sparse_conv_transpose{n}d`.
 
     Raises:
