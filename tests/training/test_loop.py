@@ -105,3 +105,10 @@ def test_of_networks_that_train_together_each_keeps_its_own_best_epoch():
     kept = _keep({"weight": torch.tensor([3.0, 4.0])}, [False, True], kept)
     kept = _keep({"weight": torch.tensor([5.0, 6.0])}, [False, False], kept)
     assert kept["weight"].tolist() == [1.0, 4.0]
+
+
+def test_progress_is_told_of_the_epoch_that_has_ended():
+    told = []
+    run = experiment("digits", "controlled", "ConvNet", 0.5, epochs=2, train_images=20)
+    rows = train(run, "cpu", lambda *seen: told.append(seen))
+    assert told == [tuple(row) for row in rows[["epoch", "train_loss", "train_accuracy"]].to_numpy()]
