@@ -268,3 +268,10 @@ def test_settings_are_a_line_a_protocol_and_network():
     ]
     assert settings.loc[("as_reported", "ConvNet"), ["weight_decay", "epoch_reported"]].tolist() == [0.3, "last"]
     assert settings["epoch_reported"].xs("controlled").unique().tolist() == ["validation"]
+
+
+def test_a_table_is_saved_below_the_output_folder_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPARSECNN_OUTPUT", str(tmp_path))
+    table = pd.DataFrame({"model": ["ConvNet"], "accuracy_mean": [12.34]})
+    tables.save(table, "a_table")
+    assert (tmp_path / "results/a_table.csv").read_text(encoding="utf-8") == "model,accuracy_mean\nConvNet,12.34\n"

@@ -11,8 +11,8 @@ from sparsecnn.data.datasets import load, split
 from sparsecnn.data.images import MNIST_SCALE, Images
 from sparsecnn.experiment import experiment
 from sparsecnn.training.batches import EnsembleBatches
-from sparsecnn.training.evaluation import correct_by_class
-from sparsecnn.training.loop import initial_network
+from sparsecnn.training.evaluation import conditions_of, correct_by_class, transfer
+from sparsecnn.training.loop import _keep, initial_network
 from sparsecnn.training.train import train
 
 WHOLE = {"epochs": 1, "learning_rate": 1e-30}  # steps that change no weight
@@ -65,3 +65,50 @@ def test_every_epoch_validates_and_tests_under_masks_of_its_own(monkeypatch):
     assert [len(masks) for masks in several] == [3, 3]  # test and validation images
     for first, second, third in several:
         assert not (torch.equal(first, second) or torch.equal(second, third) or torch.equal(first, third))
+
+
+def test_a_network_is_tested_elsewhere_under_every_mask_but_its_own():
+    runs = [
+        experiment("digits", "controlled", "ConvNet", level, seed) for level, seed in ((0.0, 0), (0.5, 0), (0.5, 1))
+    ]
+    count = 300  # masks are drawn in parts of 256
+    labels = torch.arange(count) % 10
+    data = Images(
+        "digits", torch.zeros(count, 1, 28, 28, dtype=torch.uint8), labels, tuple("0123456789"), **MNIST_SCALE
+    )
+    test, drawn = torch.arange(0, count, 2), []
+
+    def missing_pixels(masks):
+        drawn.append(masks(test.flip(0).repeat(len(runs), 1)))
+        return (~drawn[-1]).sum(dim=(1, 2, 3, 4)).tolist()
+
+    found = transfer(runs, missing_pixels, test, EnsembleBatches(data, runs, torch.device("cpu")))
+    conditions = list(conditions_of("digits"))
+    assert conditions[12:] == [("square", 0.3), ("square", 0.5), ("rows", 0.3), ("rows", 0.5)]
+    for run, of_run in zip(runs, found, strict=True):
+        assert list(of_run) == [condition for condition in conditions if condition != ("random", run.sparsity)]
+    exactly = {
+        "random": lambda level: int(784 * level),
+        "square": lambda level: round(28 * level**0.5) ** 2,
+        "rows": lambda level: 28 * round(28 * level),
+    }
+    for (kind, level), missing in found[0].items():
+        assert missing == len(test) * exactly[kind](level)
+    assert len(drawn) == len(conditions)
+    for masks in drawn[1:]:  # of whole images there is one mask
+        assert torch.equal(masks[0], masks[1]) and not torch.equal(masks[1], masks[2])  # by the seed alone
+        assert len(masks[0].flatten(1).unique(dim=0)) > 20
+
+
+def test_of_networks_that_train_together_each_keeps_its_own_best_epoch():
+    kept = _keep({"weight": torch.tensor([1.0, 2.0])}, [True, True], None)
+    kept = _keep({"weight": torch.tensor([3.0, 4.0])}, [False, True], kept)
+    kept = _keep({"weight": torch.tensor([5.0, 6.0])}, [False, False], kept)
+    assert kept["weight"].tolist() == [1.0, 4.0]
+
+
+def test_progress_is_told_of_the_epoch_that_has_ended():
+    told = []
+    run = experiment("digits", "controlled", "ConvNet", 0.5, epochs=2, train_images=20)
+    rows = train(run, "cpu", lambda *seen: told.append(seen))
+    assert told == [tuple(row) for row in rows[["epoch", "train_loss", "train_accuracy"]].to_numpy()]
