@@ -47,13 +47,21 @@ def crossed(runs: pd.DataFrame, models: Sequence[str], by: Sequence[str] = ("spa
 
 def estimates(apart: pd.DataFrame) -> dict[object, Estimate]:
     """The mean of each column, a level, of a frame of seeds by levels (NaN = no pair). Levels with the same seeds are
-    one layout, whose variance is pooled where that is tenable."""
-    found = {}
+    one layout, whose variance is pooled where that is tenable. A level whose seeds no other has takes that of the
+    largest layout, where it is pooled there: its few values alone would reward a spread that is small by accident."""
     seeds = {level: tuple(column.index[column.notna()]) for level, column in apart.items()}
-    for of_these in dict.fromkeys(seeds.values()):
-        levels = [level for level, own in seeds.items() if own == of_these]
-        if of_these:
-            found |= dict(zip(levels, at_levels(apart.loc[list(of_these), levels].to_numpy()), strict=True))
+    layouts = {of_these: [level for level, own in seeds.items() if own == of_these] for of_these in seeds.values()}
+    layouts = {of_these: levels for of_these, levels in layouts.items() if of_these}
+    found = {}
+    for of_these, levels in layouts.items():
+        found |= dict(zip(levels, at_levels(apart.loc[list(of_these), levels].to_numpy()), strict=True))
+    largest = max(layouts, key=lambda of_these: (len(of_these) - 1) * len(layouts[of_these]), default=())
+    pooled = {found[level].error for level in layouts.get(largest, ())}
+    if len(layouts.get(largest, ())) > 1 and len(pooled) == 1:
+        error, freedom = pooled.pop() * len(largest) ** 0.5, found[layouts[largest][0]].freedom
+        for of_these, levels in layouts.items():
+            if len(levels) == 1 < len(of_these):
+                found[levels[0]] = Estimate(found[levels[0]].effect, error / len(of_these) ** 0.5, freedom)
     return {level: found[level] for level in apart if level in found}
 
 

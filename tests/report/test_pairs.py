@@ -123,3 +123,20 @@ def test_pairs_of_two_precisions_are_found():
     rows.loc[(rows["model"] == "ConvNet") & (rows["sparsity"] == 0.2) & (rows["seed"] == 1), "precision"] = "bf16"
     (line,) = pairs.precisions_apart(rows).reset_index().to_dict("records")
     assert (line["sparsity"], line["seed"], line["ConvNet"], line["SparseConvNet"]) == (0.2, 1, "bf16", "float32")
+
+
+def test_a_level_whose_seeds_no_other_has_takes_the_variance_of_the_largest_layout():
+    rng = np.random.default_rng(1)
+    apart = pd.DataFrame(rng.normal(0, 1, (4, 4)), columns=[0.1, 0.2, 0.3, 0.5])
+    apart.loc[3, [0.1, 0.2, 0.3]] = np.nan  # a seed that the last level alone has, and there
+    apart[0.5] = -2 + 0.01 * rng.normal(size=4)  # all runs happen to be alike
+    found = pairs.estimates(apart)
+    layout = at_levels(apart.loc[:2, [0.1, 0.2, 0.3]].to_numpy(), pool=True)
+    assert [found[level] for level in (0.1, 0.2, 0.3)] == layout
+    assert found[0.5].effect == pytest.approx(apart[0.5].mean())
+    assert found[0.5].error == pytest.approx(layout[0].error * math.sqrt(3 / 4))
+    assert found[0.5].freedom == layout[0].freedom
+    # Where nothing is pooled each has its own, and a single run has none.
+    alone = pairs.estimates(apart[[0.5]])
+    assert alone[0.5].error == pytest.approx(apart[0.5].std() / 2)
+    assert math.isnan(pairs.estimates(apart.where(apart.index.to_numpy()[:, None] == 0))[0.5].error)
