@@ -139,4 +139,6 @@ def test_a_level_whose_seeds_no_other_has_takes_the_variance_of_the_largest_layo
     # Where nothing is pooled each has its own, and a single run has none.
     alone = pairs.estimates(apart[[0.5]])
     assert alone[0.5].error == pytest.approx(apart[0.5].std() / 2)
-    assert math.isnan(pairs.estimates(apart.where(apart.index.to_numpy()[:, None] == 0))[0.5].error)
+    first = apart.copy()
+    first.loc[1:] = np.nan
+    assert math.isnan(pairs.estimates(first)[0.5].error)
