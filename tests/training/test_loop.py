@@ -12,7 +12,7 @@ from sparsecnn.data.images import MNIST_SCALE, Images
 from sparsecnn.experiment import experiment
 from sparsecnn.training.batches import EnsembleBatches
 from sparsecnn.training.evaluation import conditions_of, correct_by_class, transfer
-from sparsecnn.training.loop import _keep, initial_network
+from sparsecnn.training.loop import _keep, _percent, _reported_epoch, initial_network
 from sparsecnn.training.train import train
 
 WHOLE = {"epochs": 1, "learning_rate": 1e-30}  # steps that change no weight
@@ -112,3 +112,10 @@ def test_progress_is_told_of_the_epoch_that_has_ended():
     run = experiment("digits", "controlled", "ConvNet", 0.5, epochs=2, train_images=20)
     rows = train(run, "cpu", lambda *seen: told.append(seen))
     assert told == [tuple(row) for row in rows[["epoch", "train_loss", "train_accuracy"]].to_numpy()]
+
+
+def test_a_run_reports_the_epoch_of_the_best_validation_accuracy_and_percents_of_four_decimals():
+    history = [{"epoch": epoch, "validation_accuracy": value} for epoch, value in ((1, 50.0), (2, 70.0), (3, 70.0))]
+    assert _reported_epoch(experiment("digits", "controlled", "ConvNet", 0.5), history) == 2
+    assert _reported_epoch(experiment("digits", "as_reported", "ConvNet", 0.5), history) == 3
+    assert _percent(1, 3) == 33.3333
