@@ -34,9 +34,10 @@ setup: .venv/ready
 # the repository, so that links lead there and here.
 define site
 	rm -rf build/site $(2)
-	mkdir -p build/site/notebooks build/site/benchmarks
+	mkdir -p build/site/notebooks build/site/benchmarks/gpu
 	cp -r site/index.md README.md RELIABILITY.md CONTRIBUTING.md docs figures build/site
 	cp benchmarks/README.md build/site/benchmarks
+	cp benchmarks/gpu/README.md build/site/benchmarks/gpu
 	cp $(1)/[0-9]*.ipynb build/site/notebooks
 	$(BIN)/python -m sphinx --quiet --fail-on-warning -c site -d build/doctrees $(3) build/site $(2)
 	@echo "The web page: $$PWD/$(2)/index.html"

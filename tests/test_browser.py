@@ -49,9 +49,9 @@ def test_site_is_small_and_whole(site):
 
 
 def pages_of(site: Path) -> list[str]:
-    """Every page, but for those of Sphinx's own."""
+    """Every page, but for those of Sphinx's own, the code among them."""
     paths = (path.relative_to(site) for path in site.rglob("*.html"))
-    names = (path.with_suffix("").as_posix() for path in paths if path.parts[0] != "_static")
+    names = (path.with_suffix("").as_posix() for path in paths if path.parts[0] not in ("_static", "_modules"))
     return sorted(name for name in names if name not in ("genindex", "search"))
 
 
