@@ -18,7 +18,8 @@ echo >> asked
 @pytest.fixture(params=["plain", "a space", 'it\'s "quoted"', "Übung ö", "semi;colon & more"])
 def folder(request, tmp_path) -> Path:
     folder = tmp_path / request.param
-    for name in ("Makefile", "README.md", "RELIABILITY.md", "CONTRIBUTING.md", "benchmarks/README.md", "site", "docs"):
+    pages = ("README.md", "RELIABILITY.md", "CONTRIBUTING.md", "benchmarks/README.md", "benchmarks/gpu/README.md")
+    for name in ("Makefile", *pages, "site", "docs"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
         copy(REPOSITORY / name, folder / name)

@@ -94,12 +94,16 @@ def _losses(*tables: pd.DataFrame) -> list[float]:
 
 def tests(here: Measurement) -> None:
     """`pytest -m cuda`, of the files that have such tests."""
-    files = [file for file in sorted((REPOSITORY / "tests").rglob("test_*.py")) if "mark.cuda" in file.read_text()]
+    files = [
+        file
+        for file in sorted((REPOSITORY / "tests").rglob("test_*.py"))
+        if "mark.cuda" in file.read_text(encoding="utf-8")
+    ]
     few = ["--durations=5"]
     if here.miniature:
         files, few = [file for file in files if file.name == "test_cuda_agrees.py"], ["--collect-only"]
     command = [sys.executable, "-m", "pytest", "-q", "-m", "cuda", "-p", "no:cacheprovider", *few, *map(str, files)]
-    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, encoding="utf-8")
     print(ended.stdout[-4000:], ended.stderr[-2000:], flush=True)
     here.note("pytest -m cuda, exit status (0: all passed)", ended.returncode, "")
     if ended.returncode:

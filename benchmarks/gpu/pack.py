@@ -43,7 +43,7 @@ def main() -> None:
         "--wheels", type=Path, help="a folder of further wheels for the second call: papermill, what it needs"
     )
     asked = ask.parse_args()
-    names = [line.split()[1] for line in CALTECH_MD5.read_text().splitlines()]
+    names = [line.split()[1] for line in CALTECH_MD5.read_text(encoding="utf-8").splitlines()]
     photographs = [asked.data / "caltech101/101_ObjectCategories" / name for name in names]
     with ThreadPoolExecutor() as threads:
         small = list(threads.map(packed, photographs))

@@ -31,7 +31,7 @@ def main(part: Path, root: Path) -> None:
     content = (part / "photographs").read_bytes()
     begin, count = struct.unpack_from("<II", content)
     at, photographs = 8 + 4 * count, []
-    lines = CALTECH_MD5.read_text().splitlines()[begin : begin + count]
+    lines = CALTECH_MD5.read_text(encoding="utf-8").splitlines()[begin : begin + count]
     for size, line in zip(struct.unpack_from(f"<{count}I", content, 8), lines, strict=True):
         photographs.append((*line.split(), content[at : at + size]))
         at += size

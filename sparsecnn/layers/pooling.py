@@ -23,7 +23,8 @@ SHAPES = """
 
 def _documented(cls: type) -> type:
     """With its own text, in which {n} is the number of axes, and what all of them take and give."""
-    cls.__doc__ = cls.__doc__.format(n=cls.dims) + SHAPES.format(axes=arguments.AXES[cls.dims])
+    if cls.__doc__ is not None:  # python -OO has no docstrings
+        cls.__doc__ = cls.__doc__.format(n=cls.dims) + SHAPES.format(axes=arguments.AXES[cls.dims])
     return cls
 
 

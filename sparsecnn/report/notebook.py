@@ -43,11 +43,17 @@ def start() -> None:
     Raises:
         SettingError: for a parameter of papermill's that the notebook's cell of parameters does not have.
     """
-    refuse_unknown_parameters(get_ipython().user_ns["In"])
+    refuse_unknown_parameters(_cells())
     plt.style.use("sparsecnn.report.report")
     pd.options.display.width, pd.options.display.max_columns = 160, None
     versions = {name: version(name) for name in ("torch", "torchvision", "numpy", "pandas", "matplotlib")}
     print(", ".join(f"{name} {number}" for name, number in {"Python": platform.python_version(), **versions}.items()))
+
+
+def _cells() -> list[str]:
+    """The sources of the cells that have run."""
+    shell = get_ipython()
+    return shell.user_ns["In"] if shell else []
 
 
 def refuse_unknown_parameters(cells: Sequence[str]) -> None:
@@ -112,11 +118,12 @@ def start_with_masks(
     Raises:
         SettingError, DataError: in one line, before any work starts.
     """
-    start()
+    refuse_unknown_parameters(_cells())
     if sparsity is not None or reported[0] is not None:
         check_fraction("sparsity", sparsity)
     check_type("seed", seed, int)
     check_range("seed", seed, least=0)
+    start()
     names = tuple(available(name) for name in datasets)
     whole = (names, (sparsity, seed)) == (tuple(datasets), reported) or "SPARSECNN_OUTPUT" in os.environ
     return Shown(names, whole)
@@ -187,7 +194,7 @@ def start_with_runs(
         SettingError, DataError, ResultsError: in one line, before any work starts; ResultsError also where nothing is
             recorded.
     """
-    start()
+    refuse_unknown_parameters(_cells())
     check_type("rerun", rerun, bool)
     if dataset is not None:
         check_choice("dataset", dataset, [name for pair in (MNIST, CALTECH) if pair[0] in datasets for name in pair])
@@ -197,6 +204,7 @@ def start_with_runs(
     client = connect(scheduler)
     if client is None:  # else the device is the workers' to have
         choose_device(device)
+    start()
     training = rerun or dataset in STAND_INS or bool(given(**asked))
     if training:
         print(places())

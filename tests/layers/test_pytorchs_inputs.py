@@ -9,6 +9,9 @@ from torch.testing._internal.common_modules import module_db
 
 from sparsecnn import layers
 
+# PyTorch's tests forbid the process to set cuDNN's flags, as soon as they are imported; training sets them.
+torch.backends.disable_global_flags.__globals__["__allow_nonbracketed_mutation_flag"] = True
+
 MODULES = {info.name.removeprefix("nn."): info for info in module_db}
 FUNCTIONS = {info.name.removeprefix("nn.functional."): info for info in op_db}
 NAMES = [f"{kind}{n}d" for kind in ("Conv", "ConvTranspose") for n in (1, 2, 3)]
