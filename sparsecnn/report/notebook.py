@@ -178,6 +178,7 @@ def start_with_runs(
     rerun: bool = False,
     device: str = "auto",
     scheduler: str | None = None,
+    **switches: bool,
 ) -> Runs:
     """As :func:`start`, and reads the runs of a notebook's studies, or trains what is asked for and not recorded.
 
@@ -189,13 +190,15 @@ def start_with_runs(
             them; see sweeps.plan.rows_of.
         rerun: train everything anew.
         device, scheduler: as in sweeps.sweep.sweep and sweeps.executors.connect.
+        switches: the notebook's other parameters that are True or False.
 
     Raises:
         SettingError, DataError, ResultsError: in one line, before any work starts; ResultsError also where nothing is
             recorded.
     """
     refuse_unknown_parameters(_cells())
-    check_type("rerun", rerun, bool)
+    for name, value in {"rerun": rerun, **switches}.items():
+        check_type(name, value, bool)
     if dataset is not None:
         check_choice("dataset", dataset, [name for pair in (MNIST, CALTECH) if pair[0] in datasets for name in pair])
         datasets = (dataset,)
