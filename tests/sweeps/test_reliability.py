@@ -381,7 +381,10 @@ def _data_root_as_nobody() -> None:
 # A store that was edited
 
 EDITS = {
-    "a column is gone": (lambda text: text.replace("weight_decay,", "", 1), "weight_decay"),
+    "a column's name is gone": (
+        lambda text: text.replace("weight_decay,", "", 1),
+        "more cells in its rows than in its first line",
+    ),
     "a column has another name": (lambda text: text.replace("weight_decay", "decay", 1), "decay"),
     "text in a number": (lambda text: text.replace(",64,", ",sixty-four,", 1), "line 2: batch_size=sixty-four"),
     "a fraction in a whole number": (lambda text: text.replace(",64,", ",64.5,", 1), "line 2: batch_size=64.5"),
@@ -550,7 +553,7 @@ def test_a_scheduler_that_does_not_answer_is_refused_in_one_line():
 
 def test_rows_do_not_depend_on_process_or_thread_count():
     code = (
-        "from sparsecnn.experiment import experiment; from sparsecnn.training import train\n"
+        "from sparsecnn.experiment import experiment; from sparsecnn.training.train import train\n"
         "for model in ('SparseConvNet', 'ConvNet', 'ConvNet + mask'):\n"
         "    run = experiment('digits', 'controlled', model, 0.5, epochs=2, train_images=200)\n"
         "    print(train(run, 'cpu').drop(columns=['seconds', 'commit']).to_csv())"

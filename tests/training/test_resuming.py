@@ -256,7 +256,7 @@ def test_a_sweep_goes_on_where_a_run_was_left_and_forgets_its_state(told, capfd)
     store.unfinished(run).with_suffix(".new.pt").write_text("of a process that was killed while it saved")
     same_rows(sweep([run], "cpu", workers=1).drop(columns="run"), uninterrupted(run))
     assert told == [(0, 3), (0, 4)]
-    assert "4/4" in capfd.readouterr().err
+    assert "4 of 4 epochs" in capfd.readouterr().err
     assert not list(store.unfinished(run).parent.iterdir())
 
 
