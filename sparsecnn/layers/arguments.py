@@ -210,8 +210,12 @@ def check_room(features: Tensor, kernel, stride, padding, output_padding, dilati
             )
 
 
+# Asked here, since PyTorch 2.11 does not compile the question.
+AUTOCAST = {kind for kind in ("cpu", "cuda", "mps", "xpu", "hpu", "mtia") if torch.amp.is_autocast_available(kind)}
+
+
 def autocasts(device: str) -> bool:
-    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return device in AUTOCAST and torch.is_autocast_enabled(device)
 
 
 def may_look(tensor: Tensor) -> bool:
