@@ -1,7 +1,7 @@
 # What both calls begin with: `. benchmarks/gpu/common.sh build/gpu1` installs the wheels and unpacks the photographs.
 # $OUT is where what comes back goes; MINIATURE=--miniature and SLOW=20 rehearse it on a CPU.
 : "${OUT:?names the folder for what comes back}"
-PYTHON=${PYTHON:-python3} GPU_ROOT=${GPU_ROOT:-/tmp/gpu} SLOW=${SLOW:-1} PIXELS=${PIXELS:-cdaac2e5}
+PYTHON=${PYTHON:-python3} GPU_ROOT=${GPU_ROOT:-${XDG_CACHE_HOME:-$HOME/.cache}/sparsecnn-gpu} SLOW=${SLOW:-1} PIXELS=${PIXELS:-cdaac2e5}
 export PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$PWD:$GPU_ROOT/site TQDM_MININTERVAL=20
 export TORCHINDUCTOR_DETERMINISTIC=1 TORCH_COMPILE_DISABLE=1 # a minute of compiling is not repaid in so short a time
 step() { echo "== $SECONDS s: $1"; }

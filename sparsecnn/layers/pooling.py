@@ -22,13 +22,15 @@ SHAPES = """
 
 
 def _documented(cls: type) -> type:
-    """With its own text, in which {n} is the number of axes, and what all of them take and give."""
-    if cls.__doc__ is not None:  # python -OO has no docstrings
-        cls.__doc__ = cls.__doc__.format(n=cls.dims) + SHAPES.format(axes=arguments.AXES[cls.dims])
+    """With its kind's text, in which {n} is the number of axes, and what all of them take and give."""
+    if (text := cls.__base__.__doc__) is not None:  # python -OO has no docstrings
+        cls.__doc__ = text.format(n=cls.dims) + SHAPES.format(axes=arguments.AXES[cls.dims])
     return cls
 
 
 class _SparseMaxPool(MaskedLayer):
+    """Max-pooling over the observed places of each window; arguments as in :class:`torch.nn.MaxPool{n}d`."""
+
     def __init__(self, kernel_size, stride=None, padding=0, dilation=1, return_indices=False, ceil_mode=False):
         super().__init__()
         self.kernel_size, self.stride, self.padding = _window(kernel_size, stride, padding, self.dims)
@@ -47,6 +49,9 @@ class _SparseMaxPool(MaskedLayer):
 
 
 class _SparseAvgPool(MaskedLayer):
+    """Mean over the observed places of each window; arguments as in :class:`torch.nn.AvgPool{n}d`, where
+    ``count_include_pad`` has padding count as observed zeros."""
+
     def __init__(
         self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
     ):
@@ -67,6 +72,9 @@ class _SparseAvgPool(MaskedLayer):
 
 
 class _SparseAdaptiveAvgPool(MaskedLayer):
+    """Mean over the observed places of each window; ``output_size`` as in :class:`torch.nn.AdaptiveAvgPool{n}d`. 1 is
+    global average pooling under a mask."""
+
     def __init__(self, output_size):
         super().__init__()
         many = output_size if isinstance(output_size, (tuple, list)) else (output_size,) * self.dims
@@ -140,68 +148,44 @@ def _of_observed(means: Tensor, share: Tensor, mask: Tensor | None) -> tuple[Ten
 
 @_documented
 class SparseMaxPool1d(_SparseMaxPool):
-    """Max-pooling over the observed places of each window; arguments as in :class:`torch.nn.MaxPool{n}d`."""
-
     dims = 1
 
 
 @_documented
 class SparseMaxPool2d(_SparseMaxPool):
-    """Max-pooling over the observed places of each window; arguments as in :class:`torch.nn.MaxPool{n}d`."""
-
     dims = 2
 
 
 @_documented
 class SparseMaxPool3d(_SparseMaxPool):
-    """Max-pooling over the observed places of each window; arguments as in :class:`torch.nn.MaxPool{n}d`."""
-
     dims = 3
 
 
 @_documented
 class SparseAvgPool1d(_SparseAvgPool):
-    """Mean over the observed places of each window; arguments as in :class:`torch.nn.AvgPool{n}d`, where
-    ``count_include_pad`` has padding count as observed zeros."""
-
     dims = 1
 
 
 @_documented
 class SparseAvgPool2d(_SparseAvgPool):
-    """Mean over the observed places of each window; arguments as in :class:`torch.nn.AvgPool{n}d`, where
-    ``count_include_pad`` has padding count as observed zeros."""
-
     dims = 2
 
 
 @_documented
 class SparseAvgPool3d(_SparseAvgPool):
-    """Mean over the observed places of each window; arguments as in :class:`torch.nn.AvgPool{n}d`, where
-    ``count_include_pad`` has padding count as observed zeros."""
-
     dims = 3
 
 
 @_documented
 class SparseAdaptiveAvgPool1d(_SparseAdaptiveAvgPool):
-    """Mean over the observed places of each window; ``output_size`` as in :class:`torch.nn.AdaptiveAvgPool{n}d`. 1 is
-    global average pooling under a mask."""
-
     dims = 1
 
 
 @_documented
 class SparseAdaptiveAvgPool2d(_SparseAdaptiveAvgPool):
-    """Mean over the observed places of each window; ``output_size`` as in :class:`torch.nn.AdaptiveAvgPool{n}d`. 1 is
-    global average pooling under a mask."""
-
     dims = 2
 
 
 @_documented
 class SparseAdaptiveAvgPool3d(_SparseAdaptiveAvgPool):
-    """Mean over the observed places of each window; ``output_size`` as in :class:`torch.nn.AdaptiveAvgPool{n}d`. 1 is
-    global average pooling under a mask."""
-
     dims = 3

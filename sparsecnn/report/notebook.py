@@ -90,17 +90,17 @@ def _assigned(cell: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Shown:
-    """What a notebook without runs shows.
+    """What a notebook shows.
 
     datasets  a stand-in where the real one can't be had
-    whole     whether figures may be written: it is the report's, or a folder was named
+    whole     whether figures and tables may be written: it is the report's own, or a folder was named
     """
 
     datasets: tuple[str, ...]
     whole: bool
 
     def name(self, figure: str) -> str | None:
-        """The name to write a figure by; None where it must not replace the report's."""
+        """The name to write a figure or table by; None where it must not replace the report's."""
         return figure if self.whole else None
 
 
@@ -130,23 +130,19 @@ def start_with_masks(
 
 
 @dataclass(frozen=True)
-class Runs:
+class Runs(Shown):
     """The runs of a notebook's studies. ``runs[dataset, study]`` are the rows of the store, with the column ``run``.
 
-    datasets     those that are shown, a stand-in where the real one can't be had
     experiments  by data set and study
     recorded     the rows of all of them
     device       where more are trained
     training     whether more was asked for than what is recorded
-    whole        whether tables and figures may be written: all that is recorded is shown, or a folder was named
     """
 
-    datasets: tuple[str, ...]
     experiments: dict[tuple[str, str], list[Experiment]]
     recorded: pd.DataFrame
     device: str
     training: bool
-    whole: bool
 
     def __getitem__(self, study: tuple[str, str]) -> pd.DataFrame:
         return store.of_experiments(self.experiments[study], self.recorded)
@@ -158,10 +154,6 @@ class Runs:
     def train(self, experiments: list[Experiment]) -> pd.DataFrame:
         """The rows of further runs, trained now on the same device and not stored."""
         return sweep(experiments, device=self.device, rerun=True)
-
-    def name(self, figure: str) -> str | None:
-        """The name to write a figure or table by; None where it must not replace the recorded one."""
-        return figure if self.whole else None
 
     def scope(self) -> None:
         """Prints how many of each study's runs are shown."""
@@ -223,4 +215,4 @@ def start_with_runs(
     whole = not part and not rerun and (not training or "SPARSECNN_OUTPUT" in os.environ)
     provenance = recorded.drop_duplicates("run").groupby(["dataset", "protocol", "device", "torch", "precision"])
     print(provenance["seconds"].agg(runs="count", seconds_a_run="median").round(1).reset_index().to_string(index=False))
-    return Runs(names, experiments, recorded, device, training, whole)
+    return Runs(names, whole, experiments, recorded, device, training)

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
-from scipy import stats
 
 from ..experiment import MNIST, MODELS, Experiment
+from .inference import share_interval
 from .pairs import differences, wide_difference
 from .statistics import largest_whole_grid, late_drops, spread_between_seeds, variance_explained
 from .tables import (
@@ -314,8 +314,8 @@ def late_causes(ways: dict[str, pd.DataFrame]) -> pd.DataFrame:
 def late_share(falls: pd.DataFrame) -> str:
     """How many of the runs of :func:`late_falls` have a late fall, with the exact binomial 95% interval, in words."""
     late, runs = int(falls["late"].sum()), int(falls["runs"].sum())
-    bounds = stats.binomtest(late, runs).proportion_ci(0.95, "exact")
-    return f"{late} of {runs} runs fall late; 95% interval {bounds.low:.0%} to {bounds.high:.0%} (exact binomial)"
+    low, high = share_interval(late, runs)
+    return f"{late} of {runs} runs fall late; 95% interval {low:.0%} to {high:.0%} (exact binomial)"
 
 
 def decay_table(rows: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,6 @@ from dataclasses import asdict
 
 import pandas as pd
 from pandas.api.typing import SeriesGroupBy
-from scipy import stats
 
 from ..checks import check_choice
 from ..data.datasets import load, split
@@ -13,6 +12,7 @@ from ..experiment import Experiment, family_of, selection
 from ..files import PUBLISHED, output_root, replacing
 from ..records import SETTINGS, reported_row
 from ..sweeps.store import of_experiments
+from .inference import of_values
 
 __all__ = [
     "accuracy_table",
@@ -139,9 +139,7 @@ def balanced(runs: pd.DataFrame) -> pd.DataFrame:
 
 def ci95(values: pd.Series) -> float:
     """Half the width of the mean's 95% interval by Student's t; NaN for fewer than two values."""
-    if len(values) < 2:
-        return float("nan")
-    return float(stats.sem(values) * stats.t.ppf(0.975, len(values) - 1))
+    return of_values(values).half()
 
 
 def over_seeds(accuracies: SeriesGroupBy, lines: pd.DataFrame | None = None) -> pd.DataFrame:
