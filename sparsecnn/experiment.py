@@ -6,9 +6,11 @@ Sources: the report's Tables 1 and 2 and its text, and the notebooks behind it, 
 from dataclasses import dataclass, fields
 
 from .checks import SettingError, check_choice, check_fraction, check_range, check_seeds, check_type
+from .tasks import CLASSIFICATION, DEPTH, Task
 
 __all__ = [
     "CALTECH_SPARSITIES",
+    "KITTI_SPARSITIES",
     "MODELS",
     "PROTOCOLS",
     "SPARSITIES",
@@ -18,7 +20,9 @@ __all__ = [
     "family_of",
     "grid",
     "levels_of",
+    "protocols_of",
     "selection",
+    "task_of",
 ]
 
 
@@ -26,21 +30,26 @@ MODELS = ("SparseConvNet", "ConvNet", "ConvNet + mask")
 MASKS = ("validity", "brighter than the mean")
 LEVELS = ("own sparsity", "every sparsity")
 OPTIMISERS = ("Adam", "AdamW")
-SPLITS = ("own", "stratified", "99 classes, stratified", "99 classes, unstratified")
+SCHEDULES = ("constant", "cosine")
+SPLITS = ("own", "stratified", "99 classes, stratified", "99 classes, unstratified", "by drive")
 # The second of each pair stands in where the first can't be had.
-MNIST, CALTECH = ("mnist", "digits"), ("caltech101", "shapes")
-DATASETS = MNIST + CALTECH
+MNIST, CALTECH, KITTI = ("mnist", "digits"), ("caltech101", "shapes"), ("kitti_range", "street")
+FAMILIES = MNIST, CALTECH, KITTI
+DATASETS = MNIST + CALTECH + KITTI
 
 # Tables 3 and 4 have all of these but 0.
 SPARSITIES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 CALTECH_SPARSITIES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+# The paper keeps 5, 10, 20, ..., 70 and 95% of the measured points.
+KITTI_SPARSITIES = (0.05, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+LEVELS_OF = {"mnist": SPARSITIES, "caltech101": CALTECH_SPARSITIES, "kitti_range": KITTI_SPARSITIES}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """Everything that identifies one run: two equal Experiments give equal rows on one kind of device.
 
-    dataset         "mnist" or "caltech101", or "digits" or "shapes", their stand-ins
+    dataset         "mnist", "caltech101" or "kitti_range", or "digits", "shapes" or "street", their stand-ins
     protocol        "as_reported", "as_run" or "controlled": where the other settings come from
     model           "SparseConvNet", "ConvNet" or "ConvNet + mask"
     sparsity        fraction of pixels missing, in [0, 1)
@@ -55,7 +64,7 @@ class Experiment:
     validation      number of training images held out to choose the epoch; 0 = none, which `controlled` may not have
     train_images    train on at most so many images, evenly spaced among those that are left; 0 = on all of these
     split           how test images are set apart: "own" (the data set's own), "stratified" (20%, by class),
-                    or the published notebooks' two ways on Caltech-101, see datasets.split
+                    or the published notebooks' two ways on Caltech-101, or "by drive", see datasets.split
     optimiser       "Adam", which adds weight decay to the gradient as an L2 term, or "AdamW", which decouples it
     trained_at      the sparsity of training and validation images: "own sparsity", or "every sparsity", each image at
                     one of its data set's levels, drawn at random; the test images after each epoch are at its own
@@ -63,6 +72,9 @@ class Experiment:
                     under masks with structure, see evaluation.CONDITIONS; "own sparsity" does not
     split_seed      0 to 1000; another one draws the split anew: validation images, and test images but where split is
                     "own"; 0 = the split of the report's tables
+    loss            what training minimises: "cross entropy", or for depth "absolute error" or "squared error", in
+                    metres, or "absolute error of inverse depth"; see training.objectives
+    schedule        of the learning rate: "constant", or "cosine", from epoch to epoch along half a cosine to nearly 0
     """
 
     dataset: str
@@ -83,6 +95,8 @@ class Experiment:
     trained_at: str = "own sparsity"
     tested_at: str = "own sparsity"
     split_seed: int = 0
+    loss: str = "cross entropy"
+    schedule: str = "constant"
 
     def __post_init__(self):
         for field in fields(self):
@@ -95,6 +109,8 @@ class Experiment:
         check_choice("trained_at", self.trained_at, LEVELS)
         check_choice("tested_at", self.tested_at, LEVELS)
         check_choice("optimiser", self.optimiser, OPTIMISERS)
+        check_choice("schedule", self.schedule, SCHEDULES)
+        check_choice("loss", self.loss, task_of(self.dataset).losses)
         check_fraction("sparsity", self.sparsity)
         check_range("learning_rate", self.learning_rate, above=0)
         for name, least in LEAST.items():
@@ -126,6 +142,11 @@ SETTINGS = {
         "split": "99 classes, stratified", "validation": 1378,
     },
     ("caltech101", "controlled"): TABLE_2 | {"weight_decay": 1e-3},
+    # The report has no such experiment: one network for all, that of the paper's Figure 3.
+    ("kitti_range", "controlled"): {
+        "epochs": 6, "batch_size": 1, "learning_rate": 2e-3, "weight_decay": 0.0, "architecture": "range_image",
+        "mask": "validity", "validation": 24, "split": "by drive", "loss": "absolute error", "schedule": "cosine",
+    },
 }  # fmt: skip
 # The published notebooks' ConvNets were other networks: one layer more on MNIST, two convolutions less on Caltech-101.
 AS_RUN_CONVNET = {
@@ -136,17 +157,18 @@ AS_RUN_CONVNET = {
     },
 }  # fmt: skip
 # A stand-in holds out as large a part of its images.
-STAND_IN_VALIDATION = {"digits": {5000: 125}, "shapes": {1389: 64, 1378: 51}}
+STAND_IN_VALIDATION = {"digits": {5000: 125}, "shapes": {1389: 64, 1378: 51}, "street": {24: 2}}
 
 # What results/ is to hold; more may be asked for. On Caltech-101 nothing learns in as_reported, which one seed shows.
 SEEDS = {
     "mnist": {"as_reported": 10, "as_run": 10, "controlled": 10},
     "caltech101": {"as_reported": 1, "as_run": 3, "controlled": 3},
+    "kitti_range": {"controlled": 3},
 }
 
 
 def selection(dataset: str, protocol: str) -> str:
-    """Which epoch's test accuracy a run reports: the "last", or that of the best accuracy on "validation" or "test"
+    """Which epoch's test a run reports: the "last", or that of the best metric (see tasks) on "validation" or "test"
     images; the published SparseConvNet on Caltech-101 was chosen on the test images."""
     if protocol == "controlled":
         return "validation"
@@ -158,6 +180,8 @@ def experiment(dataset: str, protocol: str, model: str, sparsity: float, seed: i
     check_choice("dataset", dataset, DATASETS)
     check_choice("protocol", protocol, PROTOCOLS)
     family = family_of(dataset)
+    if protocol not in protocols_of(dataset):
+        raise SettingError(f"protocol={protocol!r} is not allowed: {dataset} has {', '.join(protocols_of(dataset))}")
     settings = dict(SETTINGS[family, protocol])
     if protocol == "as_run" and model == "ConvNet":
         settings |= AS_RUN_CONVNET[family]
@@ -173,12 +197,22 @@ def experiment(dataset: str, protocol: str, model: str, sparsity: float, seed: i
 
 def family_of(dataset: str) -> str:
     """The real data set whose settings a data set takes."""
-    return MNIST[0] if dataset in MNIST else CALTECH[0]
+    return next(real for real, stand_in in FAMILIES if dataset in (real, stand_in))
+
+
+def task_of(dataset: str) -> Task:
+    """What a data set asks of a network."""
+    return DEPTH if dataset in KITTI else CLASSIFICATION
+
+
+def protocols_of(dataset: str) -> tuple[str, ...]:
+    """The protocols under which a data set has runs; what the report did not do has only the fair one."""
+    return tuple(name for name in PROTOCOLS if (family_of(dataset), name) in SETTINGS)
 
 
 def levels_of(dataset: str) -> tuple[float, ...]:
-    """The sparsities of a data set's table, and 0."""
-    return SPARSITIES if dataset in MNIST else CALTECH_SPARSITIES
+    """The sparsities of a data set's table; for images also 0."""
+    return LEVELS_OF[family_of(dataset)]
 
 
 def grid(
@@ -188,7 +222,8 @@ def grid(
     seeds: int | None = None,
     **changes,
 ) -> list[Experiment]:
-    """The runs of Table 3 or 4: every network of every protocol (or of one) at every sparsity (or at one).
+    """The runs of Table 3 or 4, or of depth completion: every network of every protocol (or of one) at every sparsity
+    (or at one).
 
     ``seeds`` is the number of seeds, None = what the protocol is recorded with; ``changes`` apply to every run.
     Seeds vary slowest, so that a sweep cut short holds a whole table with fewer seeds.
@@ -204,7 +239,7 @@ def grid(
     all_levels = levels_of(dataset)
     runs = []
     for seed in range(max(recorded.values()) if seeds is None else seeds):
-        for name in PROTOCOLS if protocol is None else (protocol,):
+        for name in protocols_of(dataset) if protocol is None else (protocol,):
             if seeds is None and seed >= recorded[name]:
                 continue
             # The report knows two networks, and its sweeps no sparsity 0.

@@ -58,6 +58,12 @@ class Dropout(NamedTuple):
     rate: float
 
 
+class Wrap(NamedTuple):
+    """At either end of a scan that goes all around, so many columns of the other end; below 0, as many off."""
+
+    columns: int
+
+
 RELU, FLATTEN, BATCH_NORM = "relu", "flatten", BatchNorm()
 
 
@@ -75,6 +81,15 @@ def _caltech(
         table += [Conv(16, kernel, dilates), batch_norm, RELU, MaxPool(2)]
     table += [FLATTEN, Linear(hidden), RELU, Dropout(dropout) if dropout else None, Linear(256), RELU, Linear(101)]
     return Architecture((3, 224, 224), tuple(layer for layer in table if layer is not None))
+
+
+def _range_image(gain: float = 1) -> Architecture:
+    """The paper's network for depth (its Figure 3). A cell sees 12 cells to either side; padded by as many, all that is
+    given at the end is what convolutions that go around would give."""
+    table = [Wrap(12), Conv(16, 11, gain=gain), RELU]
+    for kernel in (7, 5, 3, 3):
+        table += [Conv(16, kernel), RELU]
+    return Architecture((1, 64, 1024), (*table, Conv(1, 1), Wrap(-12)))
 
 
 LAYERS = {
@@ -109,13 +124,15 @@ LAYERS = {
             *(FLATTEN, Linear(512), RELU, Linear(256), RELU, Linear(101)),
         ),
     ),
+    "range_image": _range_image(),
 }
 
 
 class Network(nn.Module):
     """A table of layers with one kind of convolution; ``scores = network(image, mask)``.
 
-    image N x C x H x W, mask N x 1 x H x W (1 = observed; None = all observed), scores N x classes.
+    image N x C x H x W, mask N x 1 x H x W (1 = observed; None = all observed), scores N x classes, or of a table
+    without linear layers N x C x H x W.
     SparseConvNet and ConvNet draw the same initial weights from the same random state.
     """
 
@@ -145,6 +162,9 @@ class Network(nn.Module):
                 case Linear(width_out):
                     self.layers.append(nn.Linear(size, width_out))
                     size = width_out
+                case Wrap(columns):
+                    pad = nn.CircularPad2d if columns > 0 else nn.ZeroPad2d
+                    self.layers.append(pad((columns, columns, 0, 0)))
                 case Dropout(rate):
                     self.layers.append(nn.Dropout(rate))
                 case BatchNorm(momentum, is_shared):
@@ -248,7 +268,7 @@ def _through(layer: nn.Module, image: Tensor, mask: Tensor) -> tuple[Tensor, Ten
     if isinstance(layer, SparseConv2d):
         image, seen = layer(image, mask)
         return image, seen if layer.dilates else mask
-    if isinstance(layer, nn.MaxPool2d):
+    if isinstance(layer, (nn.MaxPool2d, nn.CircularPad2d, nn.ZeroPad2d)):
         return layer(image), layer(mask.to(image.dtype)).to(mask.dtype)
     return layer(image), mask
 

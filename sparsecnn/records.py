@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from .checks import SettingError
-from .experiment import Experiment
+from .experiment import Experiment, task_of
 from .files import ResultsError
+from .tasks import CLASSIFICATION, DEPTH, Task
 
 __all__ = [
     "COLUMNS",
@@ -23,34 +24,44 @@ __all__ = [
 ]
 
 KINDS = {field.name: field.type for field in fields(Experiment)}
-# Columns that came later, and what they are in rows from before.
+SETTINGS = list(KINDS)
+# Loss per image; a metric in its task's unit. Training loss and metric are running means over the epoch. The correctly
+# classified test images are a number a class, with blanks between. Transfer, in the row of the reported epoch of runs
+# tested at every sparsity, holds the test's metrics under other masks, kind:sparsity=metric, or metric/metric/...,
+# with blanks between; else it is empty.
+METRICS = [
+    f"{part}_{metric}"
+    for part, number in (("train", 1), ("validation", 1), ("test", None))
+    for task in (CLASSIFICATION, DEPTH)
+    for metric in task.metrics[:number]
+]
+MEASURED = ["epoch", "train_loss", *METRICS, "test_correct", "transfer"]
+PATTERNS = {
+    "test_correct": r"\d+( \d+)*",
+    "transfer": r"(\w+:[\d.]+=[\d.]+(/[\d.]+)*( (?=\w)|$))*",
+    "commit": r"[0-9a-f]{7,40}\+?",
+}
+# Seconds and device are the whole run's; commit is that of the package's code.
+PROVENANCE = ["device", "torch", "precision", "seconds", "commit"]
+COLUMNS = SETTINGS + MEASURED + PROVENANCE
+# Columns that a file may lack, since they came later or are another task's, in their order, and what they are then.
 LATER = {
     "split": "own",
     "optimiser": "Adam",
     "trained_at": "own sparsity",
     "tested_at": "own sparsity",
     "split_seed": 0,
+    "loss": "cross entropy",
+    "schedule": "constant",
+    **dict.fromkeys(METRICS),
     "test_correct": None,
     "transfer": "",
 }
-SETTINGS = list(KINDS)
-# Loss per image; accuracies in percent. Training loss and accuracy are running means over the epoch. The correctly
-# classified test images are a number a class, with blanks between. Transfer, in the row of the reported epoch of runs
-# tested at every sparsity, is test accuracy under other masks, kind:sparsity=accuracy with blanks between; else empty.
-MEASURED = ["epoch", "train_loss", "train_accuracy", "validation_accuracy", "test_accuracy", "test_correct", "transfer"]
-PATTERNS = {
-    "test_correct": r"\d+( \d+)*",
-    "transfer": r"(\w+:[\d.]+=[\d.]+( (?=\w)|$))*",
-    "commit": r"[0-9a-f]{7,40}\+?",
-}
-# Seconds and device are the whole run's; commit is that of the package's code.
-PROVENANCE = ["device", "torch", "precision", "seconds", "commit"]
-COLUMNS = SETTINGS + MEASURED + PROVENANCE
 # A run is found by these, so they are read by Python, which gives back the very number that was written.
 FRACTIONS = [name for name, kind in KINDS.items() if kind is float]
-# The columns that must hold a value, and its type. A diverged run has no loss, one without validation images has no
-# accuracy on them, and code outside git has no commit.
-FILLED = KINDS | {"epoch": int, "test_accuracy": float, "device": str, "torch": str, "precision": str, "seconds": float}
+# The columns that must hold a value, and its type, beside the test's metrics. A diverged run has no loss, one without
+# validation images measures nothing on them, and code outside git has no commit.
+FILLED = KINDS | {"epoch": int, "device": str, "torch": str, "precision": str, "seconds": float}
 # What pandas would take for a number where it looks like one.
 TEXTS = [name for name, kind in FILLED.items() if kind is str] + list(PATTERNS)
 REMEDY = "mend it, take its last version from git, or move it away to train its runs anew"
@@ -60,10 +71,13 @@ def no_rows() -> pd.DataFrame:
     return pd.DataFrame(columns=COLUMNS)
 
 
-def reported_row(epochs: pd.DataFrame, rule: str) -> int:
-    """The label of the row that a run with these rows, an epoch each, reports: of the "last" epoch, or of the best
-    accuracy on "validation" or "test" images, the earliest among equals."""
-    return epochs["epoch" if rule == "last" else f"{rule}_accuracy"].idxmax()
+def reported_row(epochs: pd.DataFrame, rule: str, task: Task = CLASSIFICATION) -> int:
+    """The label of the row that a run with these rows, an epoch each, reports: of the "last" epoch, or of the task's
+    best metric on "validation" or "test" images, the earliest among equals."""
+    if rule == "last":
+        return epochs["epoch"].idxmax()
+    metric = epochs[f"{rule}_{task.metrics[0]}"]
+    return metric.idxmax() if task.best == "highest" else metric.idxmin()
 
 
 def read_rows(path: Path) -> pd.DataFrame:
@@ -111,12 +125,16 @@ def read_rows(path: Path) -> pd.DataFrame:
         refuse(values.isna() & (rows[name].notna() | (name in FILLED)), name)
         if kind is int:
             refuse((values % 1 != 0) | (values.abs() > 2**53), name)
-        if name.endswith("accuracy"):
-            refuse((values < 0) | (values > 100), name)
+        if name in METRICS:
+            refuse((values < 0) | (values > (100 if name.endswith("accuracy") else float("inf"))), name)
     try:
         experiments = experiments_in(rows)
     except SettingError as error:
         raise ResultsError(f"{path} holds a run that this version does not know ({error}): {REMEDY}") from error
+    tasks = rows["dataset"].map(task_of)
+    for task in set(tasks):
+        for metric in task.metrics:
+            refuse(rows[f"test_{metric}"].isna() & (tasks == task), f"test_{metric}")
     epochs: dict[Experiment, list[int]] = {}
     for experiment, epoch in zip(experiments, rows["epoch"], strict=True):
         epochs.setdefault(experiment, []).append(int(epoch))
@@ -130,8 +148,12 @@ def read_rows(path: Path) -> pd.DataFrame:
 
 def columns_needed(path: Path, rows: pd.DataFrame) -> list[str]:
     """The columns with which a file goes on: those that came after it only once a row needs them, so that the rows in
-    it keep their bytes."""
-    known = pd.read_csv(path, nrows=0).columns if path.exists() else COLUMNS
+    it keep their bytes. A new one has all but other tasks' metrics."""
+    if path.exists():
+        known = pd.read_csv(path, nrows=0).columns
+    else:
+        asked = {metric for name in rows["dataset"].unique() for metric in task_of(name).metrics}
+        known = [name for name in COLUMNS if name not in METRICS or name.split("_")[1] in asked]
 
     def default(name: str) -> bool:
         return (rows[name].isna() if LATER[name] is None else rows[name].eq(LATER[name])).all()

@@ -289,12 +289,13 @@ def studies_of(dataset: str, sparsity: float | None = None, seeds: int | None = 
     """
     asked = {"dataset": dataset, "sparsity": sparsity, "seeds": seeds}
     of_mnist, of_caltech = dataset in MNIST, dataset in CALTECH
+    of_report = of_mnist or of_caltech
     runs = (
         matrix(**asked),
         grid(**asked),
         rescaled_starts(**asked) if of_mnist else [],
-        hyperparameters(**asked),
-        [run for steps in bridges(**asked).values() for step in steps for run in step.runs],
+        hyperparameters(**asked) if of_report else [],
+        [run for steps in bridges(**asked).values() for step in steps for run in step.runs] if of_report else [],
         list(itertools.chain(*ablations(**asked).values())) if of_caltech else [],
         list(itertools.chain(*late_drop(**asked).values())) if of_caltech else [],
         weight_decay(**asked) if of_caltech else [],

@@ -58,7 +58,8 @@ def test_scores_are_one_a_class_and_no_mask_means_all_observed(model, architectu
     image, mask = inputs(architecture=architecture)
     network = build(model, architecture).eval()
     scores = network(image)
-    assert scores.shape == (3, LAYERS[architecture].layers[-1].features)
+    *_, last = LAYERS[architecture].layers
+    assert scores.shape == ((3, last.features) if hasattr(last, "features") else (3, *LAYERS[architecture].image))
     for everything in (torch.ones_like(mask, dtype=torch.float32), torch.ones_like(mask[:1])):
         torch.testing.assert_close(network(image, everything), scores)
 

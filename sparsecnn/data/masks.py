@@ -17,6 +17,7 @@ __all__ = [
     "exact_count_mask",
     "exact_count_masks",
     "pack",
+    "ring_mask",
     "row_mask",
     "seed_from",
     "square_mask",
@@ -153,3 +154,20 @@ def _check(count: int, height: int, width: int, sparsity: float | Tensor) -> Non
         check_fraction("sparsity", sparsity, up_to=1)
     elif sparsity.shape != (count,) or not ((sparsity >= 0) & (sparsity <= 1)).all():
         raise SettingError(f"sparsity={sparsity} is not allowed: a fraction, or {count} of them, a mask each")
+
+
+def ring_mask(count: int, height: int, width: int, rings: int) -> Tensor:
+    """``count`` masks, all alike, of a LiDAR with fewer rings: so many of the rows are kept, evenly spaced, whole.
+
+    Returns:
+        Bool, count x 1 x height x width, on the CPU.
+
+    Raises:
+        SettingError: for a count below 0, a height or width below 1, or rings outside 1 to height.
+    """
+    _check(count, height, width, 0.0)
+    check_type("rings", rings, int)
+    check_range("rings", rings, least=1, most=height)
+    mask = torch.zeros(count, 1, height, width, dtype=torch.bool)
+    mask[:, :, (torch.arange(rings) * height) // rings] = True
+    return mask

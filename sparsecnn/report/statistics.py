@@ -9,9 +9,10 @@ from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.oneway import confint_noncentrality
 
-from ..experiment import MODELS, Experiment, levels_of
+from ..experiment import MODELS, Experiment, levels_of, task_of
 from ..studies import Step
 from ..sweeps.store import of_experiments
+from ..tasks import CLASSIFICATION, DEPTH, Task
 from .inference import largest_layout
 from .pairs import mean_differences
 from .tables import ci95, has_collapsed, over_seeds, selected
@@ -148,44 +149,57 @@ def spread_between_seeds(runs: pd.DataFrame, key: Sequence[str]) -> tuple[float,
 
 
 def transfers(rows: pd.DataFrame) -> pd.DataFrame:
-    """Test accuracy of each run's reported network under each kind of test masks; a line a run and kind.
+    """The test of each run's reported network under each kind of test masks; a line a run and kind.
 
     Args:
-        rows: those of the store, with the column run. Runs that were tested at their own sparsity alone are left out.
+        rows: those of the store, of one data set, with the column run. Runs that were tested at their own sparsity
+            alone are left out.
 
     Returns:
         Columns model, architecture, trained_at, train_sparsity, seed, collapsed (whether it is at its own level),
-        test_mask ("random", "square" or "rows"), test_sparsity, accuracy.
+        test_mask ("random", "square", "rows" or "rings"), test_sparsity, and the task's metrics.
     """
     runs = selected(rows)
+    metrics = list(task_of(runs["dataset"].iloc[0]).metrics) if len(runs) else ["accuracy"]
     runs = runs[runs["transfer"] != ""].rename(columns={"sparsity": "train_sparsity"})
     runs = runs.assign(collapsed=has_collapsed(runs))
     key = ["model", "architecture", "trained_at", "train_sparsity", "seed", "collapsed"]
     lines = []
     for (_, run), text in zip(runs[key].iterrows(), runs["transfer"], strict=True):
         elsewhere = [entry.replace("=", ":").split(":") for entry in text.split()]
-        lines += [(*run, mask, float(level), float(accuracy)) for mask, level, accuracy in elsewhere]
-    table = pd.DataFrame(lines, columns=[*key, "test_mask", "test_sparsity", "accuracy"])
-    own = runs[key].assign(test_mask="random", test_sparsity=runs["train_sparsity"], accuracy=runs["test_accuracy"])
-    return pd.concat([table, own], ignore_index=True) if len(table) else table.astype({"accuracy": float})
+        lines += [(*run, mask, float(level), *map(float, values.split("/"))) for mask, level, values in elsewhere]
+    table = pd.DataFrame(lines, columns=[*key, "test_mask", "test_sparsity", *metrics])
+    own = runs[key].assign(
+        test_mask="random",
+        test_sparsity=runs["train_sparsity"],
+        **{metric: runs[f"test_{metric}"] for metric in metrics},
+    )
+    return pd.concat([table, own], ignore_index=True) if len(table) else table.astype(dict.fromkeys(metrics, float))
 
 
 def matrix_table(experiments: list[Experiment], measured: pd.DataFrame) -> pd.DataFrame:
-    """Train x test: mean accuracy of networks trained at one sparsity and tested at each level, run or not.
+    """Train x test: the mean metric of networks trained at one sparsity and tested at each level, run or not.
 
     Args:
         experiments: those of studies.matrix.
         measured: their :func:`transfers`.
 
     Returns:
-        Columns model, train_sparsity, test_sparsity, n_seeds, accuracy_mean, accuracy_ci95 (half width).
+        Columns model, train_sparsity, test_sparsity, n_seeds, accuracy_mean, accuracy_ci95 (half width), or mae_mean
+        and mae_ci95.
     """
     own = [run for run in experiments if run.trained_at == "own sparsity"]
     key = ["model", "train_sparsity", "test_sparsity"]
     trained = dict.fromkeys((run.model, run.sparsity) for run in own)
     levels = levels_of(own[0].dataset)
     lines = pd.DataFrame([(*line, level) for line in trained for level in levels], columns=key)
-    return over_seeds(measured[_in_matrix(measured)].groupby(key)["accuracy"], lines)
+    metric = task_of(own[0].dataset).metrics[0]
+    return over_seeds(measured[_in_matrix(measured)].groupby(key)[metric], lines, metric)
+
+
+def _task_of(measured: pd.DataFrame) -> Task:
+    """What these tests are of."""
+    return next(task for task in (CLASSIFICATION, DEPTH) if task.metrics[0] in measured)
 
 
 def _in_matrix(measured: pd.DataFrame) -> pd.Series:
@@ -201,10 +215,11 @@ def beyond_table(measured: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns model, trained_at, train_sparsity (none where trained on every sparsity), test_mask, test_sparsity,
-        n_seeds, accuracy_mean, accuracy_ci95 (half width); lines for what has been run.
+        n_seeds, accuracy_mean, accuracy_ci95 (half width), or mae_mean and mae_ci95; lines for what has been run.
     """
     key = ["model", "trained_at", "train_sparsity", "test_mask", "test_sparsity"]
-    table = over_seeds(measured[~_in_matrix(measured)].groupby(key)["accuracy"])
+    metric = _task_of(measured).metrics[0]
+    table = over_seeds(measured[~_in_matrix(measured)].groupby(key)[metric], metric=metric)
     return table.assign(train_sparsity=table["train_sparsity"].where(table["trained_at"] == "own sparsity"))
 
 
@@ -222,8 +237,9 @@ def mismatch(measured: pd.DataFrame) -> pd.DataFrame:
     """What it costs to be trained at another sparsity than that of the test: 0 for an invariant network.
 
     For every pair of :func:`levels_compared`, the accuracy of the network trained at the test's own level less that of
-    the network trained at the other, both of one seed; the mean over all pairs, in points. A collapsed network answers
-    alike to everything, which is not meant: it is left out.
+    the network trained at the other, both of one seed; the mean over all pairs, in points; of depth, by how many
+    metres the error of the other is above. A collapsed network answers alike to everything, which is not meant: it is
+    left out.
 
     Args:
         measured: :func:`transfers`.
@@ -232,12 +248,13 @@ def mismatch(measured: pd.DataFrame) -> pd.DataFrame:
         Index model, seed (of which every pair was measured), columns mismatch, and of its pairs those whose network
         was trained with fewer pixels missing than in the test (``from_denser``) and with more (``from_sparser``).
     """
-    levels = levels_compared(measured)
+    levels, task = levels_compared(measured), _task_of(measured)
+    sign = 1 if task.best == "highest" else -1
     lines = {}
     sound = measured[_in_matrix(measured) & ~measured["collapsed"]]
     for run, part in sound.groupby(["model", "seed"], sort=False):
-        accuracy = part.pivot(index="train_sparsity", columns="test_sparsity", values="accuracy")
-        accuracy = accuracy.reindex(index=levels, columns=levels)
+        accuracy = part.pivot(index="train_sparsity", columns="test_sparsity", values=task.metrics[0])
+        accuracy = sign * accuracy.reindex(index=levels, columns=levels)
         if len(levels) < 2 or accuracy.isna().any(axis=None):
             continue
         cost = np.diag(accuracy) - accuracy.to_numpy()

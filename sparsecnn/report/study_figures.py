@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
 from ..data.datasets import available, load, split
@@ -125,24 +126,31 @@ def late_drop(ways: dict[str, pd.DataFrame], title: str) -> Figure:
 
 
 def matrices(table: pd.DataFrame, beyond: pd.DataFrame, title: str) -> Figure:
-    """Train x test: mean accuracy, a panel a network, a row a sparsity in training, a column one in the test. Set apart
-    are networks trained on every sparsity, the last row, and tests under masks with structure, the last columns.
+    """Train x test: mean accuracy or, of depth, error, a panel a network, a row a sparsity in training, a column one in
+    the test. Set apart are networks trained on every sparsity, the last row, and tests under masks with structure, the
+    last columns.
 
-    ``table``: the columns of results/matrix_mnist.csv; ``beyond``: those of results/matrix_mnist_beyond.csv. All panels
-    share one scale of colours, that of ``table``; what is missing is grey.
+    ``table``: the columns of results/matrix_mnist.csv or matrix_kitti_range.csv; ``beyond``: those of the file beside
+    it that ends in _beyond. All panels share one scale of colours, that of ``table``, bright for the better and of
+    errors logarithmic; what is missing is grey.
     """
+    of_depth = "mae_mean" in table
+    mean, form, label = "accuracy_mean", ".0f", "test accuracy (%)"
+    if of_depth:
+        mean, form, label = "mae_mean", ".2f", "mean absolute error (m)"
     models = list(dict.fromkeys(table["model"]))
     cells = pd.concat([table.assign(test_mask="random"), beyond], ignore_index=True)
     cells["train_sparsity"] = cells["train_sparsity"].fillna(np.inf)  # every sparsity, last
     tested = ["test_mask", "test_sparsity"]
-    grid = cells.pivot(index="train_sparsity", columns=["model", *tested], values="accuracy_mean")
+    grid = cells.pivot(index="train_sparsity", columns=["model", *tested], values=mean)
     tests = pd.MultiIndex.from_frame(cells[tested].drop_duplicates().sort_values(tested))  # "random" comes first
     figure, panels = plt.subplots(1, len(models), figsize=(5 * len(models), 5.2), sharey=True, squeeze=False)
-    least, most = table["accuracy_mean"].min(), table["accuracy_mean"].max()
+    least, most = table[mean].min(), table[mean].max()
+    norm = (LogNorm if of_depth else Normalize)(least, most, clip=True)
     for panel, model in zip(panels[0], models, strict=True):
         means = grid[model].reindex(columns=tests)
         panel.set_facecolor("lightgrey")
-        drawn = panel.imshow(means, cmap="cividis", vmin=least, vmax=most)
+        drawn = panel.imshow(means, cmap="cividis_r" if of_depth else "cividis", norm=norm)
         panel.grid(False)
         panel.axhline(table["train_sparsity"].nunique() - 0.5, color="white", lw=3)
         panel.axvline(table["test_sparsity"].nunique() - 0.5, color="white", lw=3)
@@ -153,13 +161,15 @@ def matrices(table: pd.DataFrame, beyond: pd.DataFrame, title: str) -> Figure:
         names = [f"{100 * level:g}" if level < np.inf else "all" for level in means.index]
         panel.set_yticks(range(len(names)), names, fontsize=8)
         panel.set(title=model, xlabel="missing in the test (%)")
-        for (y, x), mean in np.ndenumerate(means.to_numpy()):
-            if mean == mean:
-                colour = "white" if mean < (least + most) / 2 else "black"
-                panel.text(x, y, f"{mean:.0f}", ha="center", va="center", fontsize=9, color=colour)
+        for (y, x), value in np.ndenumerate(means.to_numpy()):
+            if value == value:
+                colour = "white" if (norm(value) > 0.5) == of_depth else "black"
+                panel.text(
+                    x, y, f"{value:{form}}", ha="center", va="center", fontsize=7 if of_depth else 9, color=colour
+                )
     panels[0, 0].set_ylabel("missing in training (%)")
     if least == least:
-        figure.colorbar(drawn, ax=panels[0], label="test accuracy (%)", shrink=0.8)
+        figure.colorbar(drawn, ax=panels[0], label=label, shrink=0.8)
     figure.suptitle(title)
     return figure
 

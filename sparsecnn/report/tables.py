@@ -8,7 +8,7 @@ from pandas.api.typing import SeriesGroupBy
 
 from ..checks import check_choice
 from ..data.datasets import load, split
-from ..experiment import Experiment, family_of, selection
+from ..experiment import Experiment, family_of, selection, task_of
 from ..files import PUBLISHED, output_root, replacing
 from ..records import SETTINGS, reported_row
 from ..sweeps.store import of_experiments
@@ -40,9 +40,11 @@ __all__ = [
     "without_collapsed",
 ]
 
-# At or below this a run has collapsed. Who always answers with the most frequent class has 11.35% on MNIST, 10% on the
-# stand-ins (10 to 80 test images a class), and 9.2% on Caltech-101.
+# At or below this accuracy a run has collapsed. Who always answers with the most frequent class has 11.35% on MNIST,
+# 10% on the stand-ins (10 to 80 test images a class), and 9.2% on Caltech-101.
 COLLAPSED = {"mnist": 15.0, "digits": 15.0, "caltech101": 10.0, "shapes": 15.0}
+# At or above this mean absolute error in metres likewise: who always answers with the same depth.
+CONSTANT_DEPTH = {"kitti_range": 6.0, "street": 6.0}
 RULES = ("last", "validation", "test")
 
 
@@ -77,7 +79,8 @@ def selected(rows: pd.DataFrame, rule: str | None = None) -> pd.DataFrame:
         check_choice("rule", rule, RULES)
 
     def choose(run: pd.DataFrame) -> int:
-        return reported_row(run, rule or selection(*run[["dataset", "protocol"]].iloc[0]))
+        dataset, protocol = run[["dataset", "protocol"]].iloc[0]
+        return reported_row(run, rule or selection(dataset, protocol), task_of(dataset))
 
     rows = rows.reset_index(drop=True)  # frames put together may have labels twice
     return rows.loc[[choose(run) for _, run in rows.groupby("run")]]
@@ -142,14 +145,15 @@ def ci95(values: pd.Series) -> float:
     return of_values(values).half()
 
 
-def over_seeds(accuracies: SeriesGroupBy, lines: pd.DataFrame | None = None) -> pd.DataFrame:
+def over_seeds(values: SeriesGroupBy, lines: pd.DataFrame | None = None, metric: str = "accuracy") -> pd.DataFrame:
     """n_seeds, accuracy_mean and accuracy_ci95 (half width) of each group of runs, beside the columns that it is by.
 
     Args:
         lines: those columns of the groups that the table is to have, run or not; None = of those that have been run.
+        metric: what the values are, if not accuracies.
     """
-    table = accuracies.agg(n_seeds="count", accuracy_mean="mean", accuracy_ci95=ci95).reset_index()
-    table = table.round({"accuracy_mean": 4, "accuracy_ci95": 4})
+    mean, half = f"{metric}_mean", f"{metric}_ci95"
+    table = values.agg(**{"n_seeds": "count", mean: "mean", half: ci95}).reset_index().round({mean: 4, half: 4})
     if lines is None:
         return table
     table = lines.merge(table, how="left")
@@ -319,9 +323,12 @@ def with_rescaled(rows: pd.DataFrame, rescaled: pd.DataFrame) -> pd.DataFrame:
 
 
 def has_collapsed(runs: pd.DataFrame) -> pd.Series:
-    """Whether a run's test accuracy is about that of always answering with the most frequent class; by another measure
-    of accuracy it can't be told, so there a column ``collapsed`` says it."""
-    return runs["collapsed"] if "collapsed" in runs else runs["test_accuracy"] <= runs["dataset"].map(COLLAPSED)
+    """Whether a run's test is about that of always answering with the most frequent class, or with one depth; by
+    another measure of accuracy it can't be told, so there a column ``collapsed`` says it."""
+    if "collapsed" in runs:
+        return runs["collapsed"]
+    dead = runs["test_accuracy"] <= runs["dataset"].map(COLLAPSED)
+    return dead | (runs["test_mae"] >= runs["dataset"].map(CONSTANT_DEPTH)) if "test_mae" in runs else dead
 
 
 def collapsed(rows: pd.DataFrame) -> pd.DataFrame:

@@ -41,7 +41,7 @@ GUARD = (
     "the processes that train read the script that calls sweep, and came to that call: put it below a line "
     "if __name__ == '__main__': or give it workers=1"
 )
-# Called with a run's number, the epoch it has finished, and that epoch's training loss and accuracy in percent.
+# Called with a run's number, the epoch it has finished, and that epoch's training loss and metric.
 Show = Callable[[int, int, float, float], None]
 Runs = dict[int, Experiment]
 

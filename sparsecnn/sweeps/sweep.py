@@ -18,7 +18,7 @@ from tqdm import tqdm
 from ..checks import SettingError, check_choice, check_range, check_type
 from ..data.datasets import load, split
 from ..data.downloads import places
-from ..experiment import Experiment, check_experiment
+from ..experiment import Experiment, check_experiment, task_of
 from ..files import check_writable
 from ..models import LAYERS
 from ..progress import bar as progress_bar
@@ -134,13 +134,13 @@ def sweep(
     with progress_bar(sum(experiment.epochs for experiment in todo), desc=number_of(todo), unit="epoch") as bar:
         reached = [0] * len(todo)
 
-        def show(number: int, epoch: int, loss: float, accuracy: float) -> None:
+        def show(number: int, epoch: int, loss: float, metric: float) -> None:
             run = todo[number]
             if expected is None and epoch == 1 and not any(reached):
                 steps = sum(todo[numbers[0]].epochs for numbers in ensembles)
                 say(after_first_epoch(time.monotonic() - begun, steps, workers))
             name = f"{run.model}, {run.sparsity:.0%} missing, seed {run.seed}"
-            bar.set_postfix_str(f"{name}: loss {loss:.3f}, accuracy {accuracy:.1f}%", refresh=False)
+            bar.set_postfix_str(f"{name}: loss {loss:.3f}, {task_of(run.dataset).words.format(metric)}", refresh=False)
             # A run may go on from an earlier sitting, or start again on another worker.
             bar.update(max(0, epoch - reached[number]))
             reached[number] = max(epoch, reached[number])

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from ..data.images import Images
 from ..data.masks import bernoulli_mask, exact_count_mask, exact_count_masks, pack, seed_from, unpack
-from ..experiment import CALTECH, Experiment, levels_of
+from ..experiment import MNIST, Experiment, family_of, levels_of
 
 __all__ = [
     "Batches",
@@ -42,9 +42,9 @@ def generator_of(experiment: Experiment, *stream: int) -> Generator:
 
 
 def random_scheme(dataset: str, sparsity: float | Tensor) -> Scheme:
-    """The report's masks: an exact number of missing pixels on MNIST, each missing by chance on Caltech-101. A tensor
+    """The report's masks: an exact number of missing pixels on MNIST, each missing by chance elsewhere. A tensor
     holds a sparsity for each mask."""
-    draw = bernoulli_mask if dataset in CALTECH else exact_count_mask
+    draw = exact_count_mask if dataset in MNIST else bernoulli_mask
     return lambda count, height, width, generator: draw(count, height, width, sparsity, generator)
 
 
@@ -117,12 +117,16 @@ class Batches:
     """
 
     def __init__(self, data: Images, experiment: Experiment, device: torch.device):
-        self.above_black, self.black, self.labels = _on_black(data, device)
+        self.hold(data, device)
         self.brightness_is_mask = experiment.mask == "brighter than the mean"
         self.device, self.size = device, tuple(data.images.shape[2:])
         own = random_scheme(experiment.dataset, experiment.sparsity)
         mixed = experiment.trained_at == "every sparsity"
         self.schemes = {"own": own, "training": mixed_scheme(experiment.dataset) if mixed else own}
+
+    def hold(self, data: Images, device: torch.device) -> None:
+        """Has the data set there."""
+        self.above_black, self.black, self.labels = _on_black(data, device)
 
     def __call__(self, chosen: Tensor, masks: Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Images at the experiment's own sparsity, as :meth:`masked` gives them."""
@@ -165,13 +169,33 @@ class FixedMaskBatches(Batches):
         return image.contiguous(memory_format=torch.channels_last), mask, self.labels[chosen]
 
 
+class ScanBatches(Batches):
+    """LiDAR scans, whose measured cells are dropped anew at each read; what is asked for is the whole scan.
+
+    A dropped cell is 0, like one without a return.
+    """
+
+    def hold(self, data: Images, device: torch.device) -> None:
+        self.scans, _ = _as_they_are(data, device)
+
+    def masked(self, chosen: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Ranges that are given, where these are, and all that were measured, in metres; each N x 1 x H x W."""
+        chosen, mask = (on_device(tensor, self.device) for tensor in (chosen, mask))
+        scan = self.scans[chosen]
+        given = mask & (scan > 0)
+        return scan * given, given, scan
+
+
+KINDS = {"mnist": Batches, "caltech101": FixedMaskBatches, "kitti_range": ScanBatches}
+
+
 class EnsembleBatches:
     """Those of runs that train together; every tensor has a leading axis of runs."""
 
     AT_ONCE = 1024  # images whose masks are drawn in one go, where there are many runs to draw for
 
     def __init__(self, data: Images, experiments: list[Experiment], device: torch.device):
-        kind = FixedMaskBatches if experiments[0].dataset in CALTECH else Batches
+        kind = KINDS[family_of(experiments[0].dataset)]
         self.of_runs = [kind(data, experiment, device) for experiment in experiments]
         self.size, self.device = self.of_runs[0].size, device
         self.sparsities, self.of_seed = [run.sparsity for run in experiments], defaultdict(list)

@@ -5,31 +5,31 @@ Tensors have a leading axis of runs throughout, of length 1 where a network trai
 
 import copy
 import functools
+import math
 from collections.abc import Callable
 from functools import partial
 
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.datasets import split
 from ..data.images import Images
-from ..experiment import CALTECH, Experiment, check_experiment, selection
+from ..experiment import MNIST, Experiment, check_experiment, selection, task_of
 from ..models import Network, build
 from ..records import reported_row
 from .batches import ORDER, TEST_MASKS, TRAIN_MASKS, VALIDATION_MASKS, WEIGHTS, EnsembleBatches, generator_of, seed_of
 from .devices import release_freed_memory
 from .ensembles import Ensemble
-from .evaluation import Masks, correct_by_class, transfer
+from .evaluation import Masks, tallies, transfer
+from .objectives import objective_of
 from .resuming import Sitting
 
 __all__ = ["Told", "initial_network", "networks_of", "run_epochs"]
 
 # Called with a run's place among those that train together, the epoch it has finished, and that epoch's training loss
-# and accuracy in percent.
+# and its task's first metric, accuracy in percent or the mean absolute error in metres.
 Told = Callable[[int, int, float, float], None]
-TOLD = ("epoch", "train_loss", "train_accuracy")
 
 
 def initial_network(experiment: Experiment) -> Network:
@@ -56,6 +56,8 @@ def run_epochs(
     ``compiled`` is for a lone network.
     """
     first, runs = experiments[0], len(experiments)
+    task, objective = task_of(first.dataset), objective_of(first.dataset, len(data.classes))
+    metric, loss_of = task.metrics[0], objective.losses[first.loss]
     train, validation, test = split(data, first.validation, first.split, first.split_seed)
     if 0 < (few := first.train_images) < len(train):
         train = train[torch.arange(few) * len(train) // few]
@@ -70,12 +72,12 @@ def run_epochs(
 
     # What training and evaluation leave free in pieces adds up to gigabytes where images are large; else to have it
     # back costs more time than it is worth.
-    release = release_freed_memory if first.dataset in CALTECH else lambda: None
+    release = release_freed_memory if first.dataset not in MNIST else lambda: None
 
-    def count(images: Tensor, masks: Masks) -> list[list[int]]:
+    def measure(images: Tensor, masks: Masks) -> list[list[float]]:
         release()
         network.eval()
-        return correct_by_class(compute, autocast, source, images, masks, len(data.classes))
+        return tallies(compute, autocast, source, images, masks, objective.tally)
 
     def masks_of_epoch(use: str, stream: int) -> Masks:
         return partial(source.draw, use, [generator_of(run, stream, epoch) for run in experiments])
@@ -103,34 +105,37 @@ def run_epochs(
         optimiser.load_state_dict(saved["optimiser"])
         for generator, reached in zip(generators, saved["generators"], strict=True):
             generator.set_state(reached)
-        _tell(progress, histories)
+        _tell(progress, metric, histories)
     for epoch in range(len(histories[0]) + 1, first.epochs + 1):
         release()
         network.train()
+        for group in optimiser.param_groups:
+            group["lr"] = _learning_rate(first, epoch)
         shuffled = torch.stack([train[torch.randperm(len(train), generator=order)] for order in orders]).to(device)
-        loss_sum, correct = torch.zeros(runs, device=device), torch.zeros(runs, device=device)
+        loss_sum, score_sum = torch.zeros(runs, device=device), torch.zeros(runs, device=device)
         for image, mask, label in source.ahead(shuffled.split(first.batch_size, dim=1), training_masks):
             with autocast:
-                scores = compute(image, mask)
-            losses = F.cross_entropy(scores.float().flatten(0, 1), label.flatten(), reduction="none")
-            loss = losses.view(label.shape).mean(dim=1)
+                output = compute(image, mask)
+            loss = loss_of(output, label).mean(dim=1)
             optimiser.zero_grad()
             loss.sum().backward()
             optimiser.step()
             loss_sum += loss.detach() * label.shape[1]
-            correct += (scores.argmax(2) == label).sum(dim=1)
-        of_test = count(test, masks_of_epoch("own", TEST_MASKS))
-        of_validation = count(validation, masks_of_epoch("training", VALIDATION_MASKS))
-        measured = zip(histories, loss_sum.tolist(), correct.tolist(), of_validation, of_test, strict=True)
-        for history, loss_of_run, hits, on_validation, on_test in measured:
+            score_sum += objective.score(output.detach(), label, mask).sum(dim=1)
+        of_test = measure(test, masks_of_epoch("own", TEST_MASKS))
+        of_validation = measure(validation, masks_of_epoch("training", VALIDATION_MASKS))
+        measured = zip(histories, loss_sum.tolist(), score_sum.tolist(), of_validation, of_test, strict=True)
+        for history, loss_of_run, score_of_run, on_validation, on_test in measured:
+            of_validation, *_ = objective.means(on_validation, len(validation))
+            of_test = zip(task.metrics, objective.means(on_test, len(test)), strict=True)
             history.append(
                 {
                     "epoch": epoch,
                     "train_loss": round(loss_of_run / len(train), 6),
-                    "train_accuracy": round(100 * hits / len(train), 4),
-                    "validation_accuracy": _percent(sum(on_validation), len(validation)),
-                    "test_accuracy": _percent(sum(on_test), len(test)),
-                    "test_correct": " ".join(map(str, on_test)),
+                    f"train_{metric}": round(task.scale * score_of_run / len(train), 4),
+                    f"validation_{metric}": of_validation,
+                    **{f"test_{name}": value for name, value in of_test},
+                    "test_correct": objective.details(on_test),
                     "transfer": "",
                 }
             )
@@ -138,7 +143,7 @@ def run_epochs(
             best = [_reported_epoch(first, history) == epoch for history in histories]
             chosen = _keep(network.state_dict(), best, chosen)
         try:
-            _tell(progress, histories)
+            _tell(progress, metric, histories)
         except BaseException:  # whoever ends a run here goes on here
             sitting.save(state())
             raise
@@ -147,11 +152,12 @@ def run_epochs(
     if first.tested_at == "every sparsity":
         last = copy.deepcopy(network.state_dict())
         network.load_state_dict(chosen)
-        hits = transfer(experiments, lambda masks: [sum(found) for found in count(test, masks)], test, source)
+        elsewhere = transfer(experiments, lambda masks: measure(test, masks), test, source)
         network.load_state_dict(last)
-        for history, of_run in zip(histories, hits, strict=True):
+        for history, of_run in zip(histories, elsewhere, strict=True):
             history[_reported_epoch(first, history) - 1]["transfer"] = " ".join(
-                f"{kind}:{level:g}={_percent(correct, len(test))}" for (kind, level), correct in of_run.items()
+                f"{kind}:{level:g}={'/'.join(map(str, objective.means(found, len(test))))}"
+                for (kind, level), found in of_run.items()
             )
     return histories, network
 
@@ -190,17 +196,20 @@ def _keep(state: dict, best: list[bool], kept: dict | None) -> dict | None:
     return kept
 
 
-def _tell(progress: Told | None, histories: list[list[dict]]) -> None:
+def _learning_rate(experiment: Experiment, epoch: int) -> float:
+    """In an epoch, counted from 1."""
+    share = 1.0
+    if experiment.schedule == "cosine":
+        share = (1 + math.cos(math.pi * (epoch - 1) / experiment.epochs)) / 2
+    return share * experiment.learning_rate
+
+
+def _tell(progress: Told | None, metric: str, histories: list[list[dict]]) -> None:
     for i, history in enumerate(histories if progress else ()):
-        progress(i, *(history[-1][name] for name in TOLD))
-
-
-def _percent(correct: int, count: int) -> float:
-    """NaN for no images."""
-    return round(100 * correct / count, 4) if count else float("nan")
+        progress(i, *(history[-1][name] for name in ("epoch", "train_loss", f"train_{metric}")))
 
 
 def _reported_epoch(experiment: Experiment, history: list[dict]) -> int:
     """The number of the epoch that a run of this history reports."""
     rule = selection(experiment.dataset, experiment.protocol)
-    return 1 + reported_row(pd.DataFrame(history), rule)
+    return 1 + reported_row(pd.DataFrame(history), rule, task_of(experiment.dataset))

@@ -14,7 +14,7 @@ from torch import nn
 
 from ..checks import SettingError, check_choice, check_type
 from ..data.datasets import load
-from ..experiment import CALTECH, Experiment, check_experiment
+from ..experiment import CALTECH, MNIST, Experiment, check_experiment
 from ..files import REPOSITORY, check_writable
 from ..records import COLUMNS
 from .batches import DROPOUT, seed_of
@@ -61,7 +61,7 @@ def train(
 
     Args:
         device: "auto", "cpu" or "cuda".
-        progress: called after each epoch with its number, its training loss and its training accuracy in percent;
+        progress: called after each epoch with its number, its training loss and the task's first metric in training;
             at the start also for the last epoch of the state that the run goes on from.
         precision: "float32", "bf16" (autocast), or "auto", see :func:`precision_of`.
         checkpoint: a file to keep the trained network in, as it is after the last epoch; None = it is not kept.
@@ -117,9 +117,9 @@ def train_ensemble(
 
 
 def precision_of(experiment: Experiment, device: torch.device) -> str:
-    """The precision that "auto" stands for: bf16 for Caltech-101's networks where the device computes in it (AMX or
-    AVX-512 BF16 on a CPU), float32 elsewhere. 03_caltech shows what it does to their accuracies."""
-    return "bf16" if experiment.dataset in CALTECH and computes_in_bf16(device) else "float32"
+    """The precision that "auto" stands for: float32 for MNIST's networks, bf16 for the larger ones where the device
+    computes in it (AMX or AVX-512 BF16 on a CPU). 03_caltech shows what it does to Caltech-101's accuracies."""
+    return "bf16" if experiment.dataset not in MNIST and computes_in_bf16(device) else "float32"
 
 
 def _train(

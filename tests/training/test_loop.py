@@ -11,8 +11,9 @@ from sparsecnn.data.datasets import load, split
 from sparsecnn.data.images import MNIST_SCALE, Images
 from sparsecnn.experiment import experiment
 from sparsecnn.training.batches import EnsembleBatches
-from sparsecnn.training.evaluation import conditions_of, correct_by_class, transfer
-from sparsecnn.training.loop import _keep, _percent, _reported_epoch, initial_network
+from sparsecnn.training.evaluation import conditions_of, tallies, transfer
+from sparsecnn.training.loop import _keep, _reported_epoch, initial_network
+from sparsecnn.training.objectives import objective_of
 from sparsecnn.training.train import train
 
 WHOLE = {"epochs": 1, "learning_rate": 1e-30}  # steps that change no weight
@@ -33,7 +34,8 @@ def test_an_evaluation_counts_every_image_once(count):
     def all_observed(chosen):
         return torch.ones(*chosen.shape, 1, 28, 28, dtype=torch.bool)
 
-    found = correct_by_class(right, nullcontext(), source, torch.arange(count), all_observed, 10)
+    tally = objective_of("digits", 10).tally
+    found = tallies(right, nullcontext(), source, torch.arange(count), all_observed, tally)
     assert found == [labels.bincount(minlength=10).tolist()]
 
 
@@ -118,4 +120,4 @@ def test_a_run_reports_the_epoch_of_the_best_validation_accuracy_and_percents_of
     history = [{"epoch": epoch, "validation_accuracy": value} for epoch, value in ((1, 50.0), (2, 70.0), (3, 70.0))]
     assert _reported_epoch(experiment("digits", "controlled", "ConvNet", 0.5), history) == 2
     assert _reported_epoch(experiment("digits", "as_reported", "ConvNet", 0.5), history) == 3
-    assert _percent(1, 3) == 33.3333
+    assert objective_of("digits", 2).means([1, 0], 3) == [33.3333]

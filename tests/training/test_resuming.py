@@ -98,7 +98,7 @@ def test_a_resumed_run_gives_the_rows_of_an_uninterrupted_one(epoch, changes, tm
 
 def test_so_does_one_with_dropout_that_is_resumed_after_every_epoch(few_shapes, monkeypatch, tmp_path):
     monkeypatch.setattr("sparsecnn.training.train.load", lambda name: few_shapes)
-    monkeypatch.setattr("sparsecnn.training.evaluation.STRUCTURED", (0.3,))
+    monkeypatch.setattr("sparsecnn.training.evaluation.STRUCTURED", {"square": (0.3,), "rows": (0.3,)})
     monkeypatch.setattr("sparsecnn.training.evaluation.levels_of", lambda dataset: (0.3, 0.6))
     for epoch in (1, 2):
         train_until(SHAPES, epoch, tmp_path / "state.pt")
