@@ -26,10 +26,10 @@ MODELS = ("SparseConvNet", "ConvNet", "ConvNet + mask")
 MASKS = ("validity", "brighter than the mean")
 LEVELS = ("own sparsity", "every sparsity")
 OPTIMISERS = ("Adam", "AdamW")
-SPLITS = ("own", "stratified", "99 classes, stratified", "99 classes, unstratified")
+SPLITS = ("own", "stratified", "99 classes, stratified", "99 classes, unstratified", "by drive")
 # The second of each pair stands in where the first can't be had.
-MNIST, CALTECH = ("mnist", "digits"), ("caltech101", "shapes")
-DATASETS = MNIST + CALTECH
+MNIST, CALTECH, KITTI = ("mnist", "digits"), ("caltech101", "shapes"), ("kitti_range", "street")
+DATASETS = MNIST + CALTECH + KITTI
 
 # Tables 3 and 4 have all of these but 0.
 SPARSITIES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)

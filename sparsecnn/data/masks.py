@@ -17,6 +17,7 @@ __all__ = [
     "exact_count_mask",
     "exact_count_masks",
     "pack",
+    "ring_mask",
     "row_mask",
     "seed_from",
     "square_mask",
@@ -122,6 +123,29 @@ def row_mask(count: int, height: int, width: int, sparsity: float, generator: Ge
     _check(count, height, width, sparsity)
     rank = torch.rand(count, height, generator=generator).argsort(dim=1).argsort(dim=1)
     return (rank >= round(height * sparsity))[:, None, :, None].expand(count, 1, height, width).contiguous()
+
+
+def ring_mask(count: int, height: int, width: int, rings: int) -> Tensor:
+    """``count`` masks in which of every ``height / rings`` rows, a laser's rings, only the middle one is observed (the
+    lower one of two), as a sensor of so many lasers would have it.
+
+    Args:
+        rings: how many are kept; a divisor of ``height``.
+
+    Returns:
+        Bool, count x 1 x height x width, on the CPU; all the same.
+
+    Raises:
+        SettingError: for a count below 0, a height or width below 1, or rings that do not divide the height.
+    """
+    _check(count, height, width, 0)
+    check_type("rings", rings, int)
+    check_range("rings", rings, least=1, most=height)
+    if height % rings:
+        raise SettingError(f"rings={rings} is not allowed: a divisor of the height, {height}")
+    apart = height // rings
+    kept = torch.arange(height) % apart == apart // 2
+    return kept[:, None].expand(count, 1, height, width).contiguous()
 
 
 def pack(masks: Tensor) -> Tensor:
