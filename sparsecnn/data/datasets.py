@@ -36,7 +36,7 @@ def available(name: str) -> str:
     try:
         fetch(name, data_root())
     except OfflineError as error:
-        print(f"{TITLES[name]} is not at hand ({error}). Standing in: {TITLES[STAND_IN[name]]}.", flush=True)
+        print(f"{TITLES[name]}: not at hand ({error}). Standing in: {TITLES[STAND_IN[name]]}.", flush=True)
         return STAND_IN[name]
     return name
 

@@ -146,7 +146,8 @@ def convert(raw: Path, folder: Path) -> str:
     if not raw.is_dir():
         raise DataError(f"{raw} is no folder: name the one that holds KITTI raw's drives")
     found = [(DRIVE.fullmatch(data.parts[-3]), data) for data in sorted(raw.resolve().rglob("velodyne_points/data"))]
-    paths = [(drive[1], path) for drive, data in found if drive for path in sorted(data.glob("[0-9]*.bin"))]
+    paths = [(drive[1], path) for drive, data in found if drive for path in sorted(data.glob("*.bin"))]
+    paths = [(drive, path) for drive, path in paths if path.stem.isdecimal()]  # macOS leaves others
     if not paths:
         raise DataError(
             f"no scans in {raw}: looked for 2011_09_26_drive_0005_sync/velodyne_points/data/*.bin or the like"
