@@ -63,14 +63,15 @@ def check_writable(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, variable: str = "SPARSECNN_OUTPUT") -> Iterator[BinaryIO]:
     """A file to write in, which takes the place of ``path`` as a whole once it is complete and on the disk.
+    ``variable`` of the environment names its folder.
 
     Raises:
         ResultsError: where that fails; ``path`` then is what it was.
     """
     aside = path.with_suffix(f".new{path.suffix}")
-    with naming_failures(path):
+    with naming_failures(path, variable):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with aside.open("wb") as file:
@@ -83,11 +84,11 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def naming_failures(path: Path) -> Iterator[None]:
+def naming_failures(path: Path, variable: str = "SPARSECNN_OUTPUT") -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise ResultsError(
             f"{path} can't be written ({error.strerror or error}): what is stored stays as it was; "
-            "mend that, or name another folder in SPARSECNN_OUTPUT, and start again"
+            f"mend that, or name another folder in {variable}, and start again"
         ) from error

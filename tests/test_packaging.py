@@ -41,6 +41,7 @@ import sparsecnn
 from sparsecnn import SparseConv2d, SparseDataset, load_pretrained
 from sparsecnn.data.datasets import load
 from sparsecnn.data.downloads import data_root
+from sparsecnn.data.kitti import MD5
 from sparsecnn.files import output_root
 from sparsecnn.report.tables import published
 
@@ -49,6 +50,7 @@ for module in pkgutil.walk_packages(sparsecnn.__path__, "sparsecnn."):
 assert len(published("table3_mnist")) > 10
 assert output_root() == Path.cwd() and data_root() == Path.cwd() / "data"
 assert len(load("digits").labels) > 1000
+assert len(load("caltech101", pixels=False).labels) == 8677 and len(MD5.read_text().splitlines()) == 251
 load_pretrained("mnist", "SparseConvNet")
 """
 

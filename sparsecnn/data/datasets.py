@@ -1,4 +1,4 @@
-"""MNIST, Caltech-101 and their bundled stand-ins as tensors, and their splits.
+"""MNIST, Caltech-101, KITTI's range images and their bundled stand-ins as tensors, and their splits.
 
 The data root is the environment's SPARSECNN_DATA, or ``data/`` in the repository, in torchvision's layout or another
 that people have, see downloads.PLACES.
@@ -16,16 +16,16 @@ from torch.utils.data import Dataset
 
 # torchvision and scikit-learn take seconds to import, which who reads results need not wait for: imported where needed.
 from ..checks import SettingError, check_choice, check_range, check_type
-from ..experiment import SPLITS
-from . import sources, standins
+from ..experiment import KITTI, SPLITS
+from . import kitti, sources, standins
 from .downloads import OfflineError, data_root, fetch
-from .images import DIGITS, IMAGENET_SCALE, MNIST_SCALE, TITLES, Images
+from .images import DIGITS, IMAGENET_SCALE, METRES, MNIST_SCALE, TITLES, Images
 
 __all__ = ["Pictures", "available", "load", "split"]
 
-STAND_IN = {"mnist": "digits", "caltech101": "shapes"}
-# The published notebooks' two, and ours.
-SPLIT_SEEDS = dict(zip(SPLITS, (0, 0, 42, 44, 0), strict=True))
+STAND_IN = {"mnist": "digits", "caltech101": "shapes", "kitti_range": "street"}
+# The published notebooks' two, and ours; a split by drive is not drawn.
+SPLIT_SEEDS = dict(zip(SPLITS[:4], (0, 0, 42, 44), strict=True))
 
 
 def available(name: str) -> str:
@@ -36,13 +36,14 @@ def available(name: str) -> str:
     try:
         fetch(name, data_root())
     except OfflineError as error:
-        print(f"{TITLES[name]} is not at hand ({error}). Standing in: {TITLES[STAND_IN[name]]}.", flush=True)
+        print(f"{TITLES[name]}: not at hand ({error}). Standing in: {TITLES[STAND_IN[name]]}.", flush=True)
         return STAND_IN[name]
     return name
 
 
 def load(name: str, pixels: bool = True) -> Images:
-    """The data set ``name`` (mnist, caltech101, digits, shapes) as tensors, downloaded first where it is missing.
+    """The data set ``name`` (mnist, caltech101, kitti_range, digits, shapes, street) as tensors, downloaded first where
+    it is missing; kitti_range is not, and the error says how to have it.
 
     Caltech-101 is decoded and resized once, into a cache under build/; its labels come with the package, so without
     ``pixels`` the data set need not be at hand.
@@ -70,13 +71,18 @@ def _load(name: str, root: Path) -> Images:
             return Images(name, images, labels, DIGITS, test_count=test_count, **MNIST_SCALE)
         case "shapes":
             return Images(name, *standins.shapes(), tuple(standins.SHAPES), **IMAGENET_SCALE)
+        case "kitti_range":
+            return kitti.scans(fetch(name, root))
+        case "street":
+            return Images(name, *standins.street(), tuple(standins.STREETS), **METRES)
 
 
 class Pictures(Dataset):
     """The images of a data set one by one, as torchvision's data sets give them: ``(image, label)``.
 
-    An image is a uint8 tensor C x H x W; of Caltech-101 it is checked and decoded when it is read, so that a few do not
-    cost the decoding of all. Of a data set with test images of its own, these alone.
+    An image is a tensor C x H x W, uint8, or float32 where it is in metres; of Caltech-101 it is checked and decoded
+    when it is read, so that a few do not cost the decoding of all. Of a data set with test images of its own, these
+    alone.
 
     Args:
         name: as in :func:`load`, downloaded first where it is missing.
@@ -111,19 +117,30 @@ def split(data: Images, validation: int = 0, kind: str = "own", seed: int = 0) -
         kind: "own", the test images are the data set's own; "stratified", they are 20% of the images, rounded up. Or as
             in the published notebooks on Caltech-101, which left out two classes of 66 images together:
             "99 classes, stratified" for SparseConvNet, "99 classes, unstratified" for ConvNet. Which two is not
-            recorded; here they are the first two in alphabetical order that have 66.
+            recorded; here they are the first two in alphabetical order that have 66. Range images are split "by drive",
+            they alone: validation scans are the last ones of the first drive, training scans those before a gap of a
+            tenth of this drive, which is in neither part (on KITTI 16 scans, 7 m); test scans are the other drives',
+            of sequence_c every fourth, since its car hardly moves.
         seed: 0 to 1000; 0 = the split of the report's tables, another one draws it anew. The data set's own test
             images stay what they are.
 
-    Classes are as frequent in all parts, but for the unstratified split.
+    Classes are as frequent in all parts, but for the unstratified split and that by drive.
 
     Raises:
-        SettingError: where a class would have no image in some part, or the data set has no test images of its own.
+        SettingError: where a class would have no image in some part, the data set has no test images of its own, or a
+            split by drive is asked to be drawn anew.
     """
     check_type("validation", validation, int)
     check_choice("split", kind, SPLITS)
     check_type("seed", seed, int)
     check_range("seed", seed, least=0, most=1000)
+    if (kind == "by drive") is not (data.name in KITTI):
+        kinds = ("by drive",) if data.name in KITTI else SPLIT_SEEDS
+        raise SettingError(f"split={kind!r} is not allowed: {data.title} has {', '.join(map(repr, kinds))}")
+    if kind == "by drive":
+        if seed:
+            raise SettingError(f"seed={seed} is not allowed: a split by drive is not drawn, there is but 0")
+        return tuple(map(torch.from_numpy, kitti.by_drive(data, validation)))
     if kind == "own" and data.test_count == 0:
         raise SettingError(f"split='own' is not allowed: {data.title} has no test images of its own, 'stratified' does")
     labels = data.labels.numpy()

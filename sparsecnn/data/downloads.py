@@ -16,7 +16,7 @@ from ..files import HOME, named_folder, output_root
 from ..progress import bar
 from .images import TITLES
 
-__all__ = ["DataError", "OfflineError", "cache_folder", "data_root", "fetch", "find", "places"]
+__all__ = ["BY_HAND", "DataError", "OfflineError", "cache_folder", "data_root", "fetch", "find", "places"]
 
 PATIENCE = 20  # seconds that a download may stand still
 RETRIES = 2
@@ -34,6 +34,11 @@ ARCHIVES_MD5 = {
     },
     "caltech101": {"caltech-101.zip": "3138e1922a9193bfa496528edbbc45d0"},
 }
+# What its owners give to those alone who ask, by how to have it.
+BY_HAND = {
+    "kitti_range": "take the synced drives of 2011_09_26 from http://www.cvlibs.net/datasets/kitti/raw_data.php "
+    "(registration, CC BY-NC-SA 3.0) and run python -m sparsecnn.data.kitti RAW_FOLDER",
+}
 # Folders under the data root, torchvision's first, then others that people have; and names that tell them.
 PLACES = {
     "mnist": ("MNIST/raw", "MNIST", "mnist/raw", "mnist", "raw", "."),
@@ -45,6 +50,7 @@ PLACES = {
         "caltech-101",
         ".",
     ),
+    "kitti_range": ("kitti_range", "."),
 }
 SIGNS = {
     "mnist": {
@@ -54,6 +60,7 @@ SIGNS = {
         for end in ("idx3-ubyte", "idx1-ubyte", "idx3-ubyte.gz", "idx1-ubyte.gz")
     },
     "caltech101": {"Faces", "Leopards", "airplanes"},
+    "kitti_range": {"drive_0005", "sequence_b", "sequence_c"},
 }
 
 
@@ -105,13 +112,15 @@ def find(name: str, root: Path) -> Path | None:
 
 def fetch(name: str, root: Path) -> Path:
     """The folder of a real data set, downloaded into ``root`` unless it is there; no archive is opened whose md5 is not
-    the known one.
+    the known one. What is to be had by hand alone is not downloaded.
 
     Raises:
         OfflineError: where that fails; it says what was looked for, and what is there instead.
     """
     if found := find(name, root):
         return found
+    if name in BY_HAND:
+        raise OfflineError(f"{_lacks(name, root)}; to have it, {BY_HAND[name]}")
     place = root / PLACES[name][0]
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -123,12 +132,13 @@ def fetch(name: str, root: Path) -> Path:
             os.replace(unpacked, place)
     except (OSError, ValueError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:  # requests' are OSErrors
         reason = " ".join(str(error).split()) or type(error).__name__
-        there = ", ".join(sorted(_holds(root))) or "nothing"
-        raise OfflineError(
-            f"no {TITLES[name]} in {root}: looked for {PLACES[name][0]}/, there is {there}; "
-            f"its download failed: {reason}"
-        ) from None
+        raise OfflineError(f"{_lacks(name, root)}; its download failed: {reason}") from None
     return place
+
+
+def _lacks(name: str, root: Path) -> str:
+    there = ", ".join(sorted(_holds(root))) or "nothing"
+    return f"no {TITLES[name]} in {root}: looked for {PLACES[name][0]}/, there is {there}"
 
 
 def _download(name: str, folder: Path) -> Path:

@@ -125,6 +125,29 @@ def row_mask(count: int, height: int, width: int, sparsity: float, generator: Ge
     return (rank >= round(height * sparsity))[:, None, :, None].expand(count, 1, height, width).contiguous()
 
 
+def ring_mask(count: int, height: int, width: int, rings: int) -> Tensor:
+    """``count`` masks in which of every ``height / rings`` rows, a laser's rings, only the middle one is observed (the
+    lower one of two), as a sensor of so many lasers would have it.
+
+    Args:
+        rings: how many are kept; a divisor of ``height``.
+
+    Returns:
+        Bool, count x 1 x height x width, on the CPU; all the same.
+
+    Raises:
+        SettingError: for a count below 0, a height or width below 1, or rings that do not divide the height.
+    """
+    _check(count, height, width, 0)
+    check_type("rings", rings, int)
+    check_range("rings", rings, least=1, most=height)
+    if height % rings:
+        raise SettingError(f"rings={rings} is not allowed: a divisor of the height, {height}")
+    apart = height // rings
+    kept = torch.arange(height) % apart == apart // 2
+    return kept[:, None].expand(count, 1, height, width).contiguous()
+
+
 def pack(masks: Tensor) -> Tensor:
     """Bool masks on the CPU, N x 1 x H x W, eight to a byte: uint8, N x 1 x H x ceil(W / 8)."""
     return torch.from_numpy(np.packbits(masks.numpy(), axis=3))
@@ -154,20 +177,3 @@ def _check(count: int, height: int, width: int, sparsity: float | Tensor) -> Non
         check_fraction("sparsity", sparsity, up_to=1)
     elif sparsity.shape != (count,) or not ((sparsity >= 0) & (sparsity <= 1)).all():
         raise SettingError(f"sparsity={sparsity} is not allowed: a fraction, or {count} of them, a mask each")
-
-
-def ring_mask(count: int, height: int, width: int, rings: int) -> Tensor:
-    """``count`` masks, all alike, of a LiDAR with fewer rings: so many of the rows are kept, evenly spaced, whole.
-
-    Returns:
-        Bool, count x 1 x height x width, on the CPU.
-
-    Raises:
-        SettingError: for a count below 0, a height or width below 1, or rings outside 1 to height.
-    """
-    _check(count, height, width, 0.0)
-    check_type("rings", rings, int)
-    check_range("rings", rings, least=1, most=height)
-    mask = torch.zeros(count, 1, height, width, dtype=torch.bool)
-    mask[:, :, (torch.arange(rings) * height) // rings] = True
-    return mask

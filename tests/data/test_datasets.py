@@ -317,7 +317,7 @@ def test_where_a_download_fails_the_stand_in_is_named_and_nothing_is_left(
     assert time.monotonic() - start < 15
     assert server.requests
     (line,) = capsys.readouterr().out.splitlines()
-    assert "MNIST is not at hand" in line and TITLES["digits"] in line
+    assert "MNIST: not at hand" in line and TITLES["digits"] in line
     assert list(tmp_path.iterdir()) == []
     # The numbers of a stand-in are never taken for MNIST's: who asks for MNIST by name gets an error.
     with pytest.raises(DataError, match="no MNIST in"):

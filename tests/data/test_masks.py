@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, chisquare
 
 from sparsecnn.checks import SettingError
-from sparsecnn.data.masks import bernoulli_mask, exact_count_mask, pack, row_mask, square_mask, unpack
+from sparsecnn.data.masks import bernoulli_mask, exact_count_mask, pack, ring_mask, row_mask, square_mask, unpack
 
 both = pytest.mark.parametrize("draw", [exact_count_mask, bernoulli_mask])
 
@@ -141,3 +141,18 @@ def test_a_row_mask_misses_whole_rows(count, height, width, sparsity):
 def test_every_row_is_missing_as_often():
     times = (~row_mask(6000, 4, 1, 0.5, seeded(0))).sum(0).flatten()
     assert (times - 3000).abs().max() < 200
+
+
+@pytest.mark.parametrize(("rings", "first"), [(64, 0), (32, 1), (16, 2), (8, 4)])
+def test_a_ring_mask_keeps_so_many_rows_evenly_spaced(rings, first):
+    masks = ring_mask(3, 64, 5, rings)
+    assert masks.shape == (3, 1, 64, 5) and masks.dtype == torch.bool
+    expected = torch.zeros(64, dtype=torch.bool)
+    expected[first :: 64 // rings] = True
+    assert expected.sum() == rings and torch.equal(masks, expected[:, None].expand(3, 1, 64, 5))
+
+
+@pytest.mark.parametrize("rings", [0, -8, 65, 24, 8.0, True, None])
+def test_rings_that_do_not_divide_the_height_are_refused(rings):
+    with pytest.raises(SettingError, match=f"^rings={rings} is not allowed: "):
+        ring_mask(1, 64, 4, rings)
