@@ -83,12 +83,13 @@ def _caltech(
     return Architecture((3, 224, 224), tuple(layer for layer in table if layer is not None))
 
 
-def _range_image(gain: float = 1) -> Architecture:
-    """The paper's network for depth (its Figure 3). A cell sees 12 cells to either side; padded by as many, all that is
-    given at the end is what convolutions that go around would give."""
-    table = [Wrap(12), Conv(16, 11, gain=gain), RELU]
-    for kernel in (7, 5, 3, 3):
-        table += [Conv(16, kernel), RELU]
+def _range_image(rescaled: bool = False) -> Architecture:
+    """The paper's network for depth (its Figure 3); ``rescaled``, each convolution starts with weights that make up for
+    what a sparse one divides by. A cell sees 12 cells to either side; padded by as many, what is left at the end is
+    what convolutions that go around would give."""
+    table = [Wrap(12)]
+    for kernel in (11, 7, 5, 3, 3):
+        table += [Conv(16, kernel, gain=kernel**2 if rescaled else 1), RELU]
     return Architecture((1, 64, 1024), (*table, Conv(1, 1), Wrap(-12)))
 
 
@@ -125,6 +126,7 @@ LAYERS = {
         ),
     ),
     "range_image": _range_image(),
+    "range_image_rescaled": _range_image(rescaled=True),
 }
 
 

@@ -119,8 +119,8 @@ def split(data: Images, validation: int = 0, kind: str = "own", seed: int = 0) -
             "99 classes, stratified" for SparseConvNet, "99 classes, unstratified" for ConvNet. Which two is not
             recorded; here they are the first two in alphabetical order that have 66. Range images are split "by drive",
             they alone: validation scans are the last ones of the first drive, training scans those before a gap of a
-            tenth of this drive, which is in neither part (on KITTI 16 scans, 7 m); test scans are the other drives',
-            of sequence_c every fourth, since its car hardly moves.
+            tenth of this drive, which is in neither part (on KITTI 16 scans, some 8 m); test scans are the other
+            drives', of sequence_c every fourth, since its car hardly moves.
         seed: 0 to 1000; 0 = the split of the report's tables, another one draws it anew. The data set's own test
             images stay what they are.
 
