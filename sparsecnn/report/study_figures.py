@@ -135,9 +135,9 @@ def matrices(table: pd.DataFrame, beyond: pd.DataFrame, title: str) -> Figure:
     errors logarithmic; what is missing is grey.
     """
     of_depth = "mae_mean" in table
-    mean, form, label = "accuracy_mean", ".0f", "test accuracy (%)"
+    mean, form, scale = "accuracy_mean", ".0f", "test accuracy (%)"
     if of_depth:
-        mean, form, label = "mae_mean", ".2f", "mean absolute error (m)"
+        mean, form, scale = "mae_mean", ".2f", "mean absolute error (m)"
     models = list(dict.fromkeys(table["model"]))
     cells = pd.concat([table.assign(test_mask="random"), beyond], ignore_index=True)
     cells["train_sparsity"] = cells["train_sparsity"].fillna(np.inf)  # every sparsity, last
@@ -169,7 +169,7 @@ def matrices(table: pd.DataFrame, beyond: pd.DataFrame, title: str) -> Figure:
                 )
     panels[0, 0].set_ylabel("missing in training (%)")
     if least == least:
-        figure.colorbar(drawn, ax=panels[0], label=label, shrink=0.8)
+        figure.colorbar(drawn, ax=panels[0], label=scale, shrink=0.8)
     figure.suptitle(title)
     return figure
 
