@@ -104,7 +104,7 @@ lock:
 # The package with the lowest versions of what it names, tested by the newest of what only tests name.
 LOWEST := build/lowest/bin/python
 test-lowest:
-	uv venv --quiet --clear --python 3.11 build/lowest
+	uv venv --quiet --clear --seed --python 3.11 build/lowest
 	uv pip install --quiet --python $(LOWEST) --resolution lowest-direct --editable '.[report,cluster]'
 	uv pip freeze --quiet --python $(LOWEST) --exclude-editable > build/lowest/pins
 	sed 's/ *#.*//' requirements.in | uv pip install --quiet --python $(LOWEST) --constraint build/lowest/pins --requirement -

@@ -109,12 +109,13 @@ def as_cluster(layout: np.ndarray) -> Estimate:
 
 
 def tenable(layout: np.ndarray) -> bool:
-    """Whether one variance for all levels is: the test of equal spreads by Brown and Forsythe (1974) has p >= 0.05."""
+    """Whether one variance for all levels is: the test of equal spreads by Brown and Forsythe (1974) has p >= 0.05. It
+    takes three seeds: the deviations of two from their median are one number a level, but for rounding."""
     seeds, levels = layout.shape
     apart = np.abs(layout - np.median(layout, axis=0))
     within = ((apart - apart.mean(axis=0)) ** 2).sum()
-    if seeds < 2 or levels < 2 or within == 0:  # no spread, or two seeds, whose deviations are one number a level
-        return seeds > 1 and levels > 1
+    if seeds < 3 or levels < 2 or within == 0:  # too few to ask, or no spread
+        return seeds > 2 and levels > 1
     freedom = levels - 1, levels * (seeds - 1)
     f = seeds * apart.mean(axis=0).var(ddof=1) / (within / freedom[1])
     return bool(special.fdtrc(*freedom, f) >= ALPHA)  # scipy.stats.levene's, a hundred times as fast

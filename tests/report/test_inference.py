@@ -98,6 +98,14 @@ def test_pooling_is_tenable_where_spreads_are_alike():
         assert tenable(layout) == (stats.levene(*layout.T, center="median").pvalue >= 0.05)
 
 
+def test_two_seeds_keep_each_levels_own_variance():
+    """Their deviations from a level's median are equal, so that rounding alone would say whether spreads are."""
+    rng = np.random.default_rng(0)
+    for layout in ([[0.0, 0.0, 0.0], [1.0, 2.0, 3.0]], *rng.normal(80, 1, (20, 2, 2)), *rng.normal(80, 1, (20, 2, 8))):
+        layout = np.array(layout)
+        assert at_levels(layout) == [of_values(level) for level in layout.T]
+
+
 def test_holm_is_rs_p_adjust():
     """R: p.adjust(c(0.01, 0.02, 0.03, 0.04), "holm") is 0.04 0.06 0.06 0.06; NA stays and is not counted."""
     assert holm([0.03, 0.01, math.nan, 0.04, 0.02]) == pytest.approx([0.06, 0.04, math.nan, 0.06, 0.06], nan_ok=True)

@@ -83,6 +83,16 @@ def test_levels_with_other_seeds_are_another_layout():
     assert found["ci95"].dropna().tolist() == pytest.approx([effect.half() for effect in whole], abs=0.006)
 
 
+def test_a_level_of_a_third_network_alone_has_no_line():
+    study = a_study()
+    for model in NETWORKS[:2]:
+        study[model][:, 2] = math.nan
+    found = pairs.differences(runs_of(study), ["SparseConvNet", "ConvNet + mask"], "ConvNet")
+    assert found["sparsity"].tolist() == [0.1, 0.2] * 2
+    by_sparsity = pairs.differences(runs_of(study), ["SparseConvNet", "ConvNet + mask"], "ConvNet", key=["sparsity"])
+    pd.testing.assert_frame_equal(by_sparsity, found.drop(columns="protocol"))
+
+
 def test_a_collapsed_run_is_counted_and_in_no_difference():
     study = a_study()
     study["ConvNet"][2, 1] = 11.35
@@ -114,7 +124,10 @@ def test_the_other_group_stands_beside_ours():
     table = pairs.beside_others("mnist", found)
     assert table.index.tolist() == ["here, controlled", "published, group 75", "published, the report"]
     assert table.loc["published, group 75", 0.1] == "+0.07" and table.loc["published, the report", 0.7] == "+2.34"
-    assert pairs.beside_others("caltech101", found).loc["published, group 75", 0.5] == "-4.26"
+    assert table.columns.tolist() == [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95]
+    assert table.loc["here, controlled", 0.3].endswith("*")
+    caltech = pairs.beside_others("caltech101", found)
+    assert caltech.loc[["published, group 75", "published, the report"], 0.5].tolist() == ["-4.26", "+22.87"]
 
 
 def test_pairs_of_two_precisions_are_found():

@@ -249,6 +249,81 @@ def test_other_groups_numbers_are_all_there():
         assert totals["sum"].round(2).to_dict() == dict(zip(("SparseConvNet", "ConvNet"), sums, strict=True))
 
 
+def test_published_differences_are_sparseconvnet_less_convnet_in_points():
+    for dataset, sums in {"mnist": (8.55, -3.45), "caltech101": (170.23, -5.86)}.items():
+        table = tables.published_differences(dataset)
+        assert table["source"].unique().tolist() == ["the report", "group 75"]
+        sources = table.groupby("source", sort=False)["difference"].sum()
+        assert sources.tolist() == pytest.approx(sums)
+        assert (table["difference"] == table["difference"].round(2)).all()
+        at_70 = table[table["sparsity"] == 0.7]["difference"].tolist()
+        assert at_70 == {"mnist": [2.34, 0.54], "caltech101": [21.42, -0.98]}[dataset]
+
+
+def test_published_runs_stand_beside_table_3_by_their_epochs():
+    table = tables.published_runs()
+    assert table.index.tolist() == [
+        ("SparseConvNet", "Table 3"),
+        ("SparseConvNet", "20 epochs, after epoch 20"),
+        ("SparseConvNet", "20 epochs, after epoch 10"),
+        ("ConvNet", "Table 3"),
+        ("ConvNet", "20 epochs, after epoch 20"),
+        ("ConvNet", "10 epochs, after epoch 10"),
+    ]
+    assert table[0.8].tolist() == [86.09, 83.35, 83.24, 85.32, 11.35, 88.99]
+    assert list(table.columns) == sorted(table.columns) and table.loc["ConvNet", 0.85].isna().tolist() == [0, 0, 1]
+
+
+def test_after_an_epoch_only_that_epoch_and_those_protocols_are_shown():
+    runs = {
+        experiment("mnist", protocol, model, level, seed, epochs=3): ([70.0, value, 90.0], [50.0] * 3)
+        for protocol, value in (("as_reported", 81.126), ("as_run", 82.0), ("controlled", 83.0))
+        for model in ("ConvNet", "SparseConvNet")
+        for level in (0.3, 0.1)
+        for seed in range(2)
+    }
+    _, rows = collect(runs)
+    rows.loc[rows["model"] == "ConvNet", "test_accuracy"] -= 9
+    table = tables.after_epoch(rows, 2, "SparseConvNet", ("as_reported", "as_run"))
+    assert table.index.tolist() == [0.3, 0.1]
+    columns = [("as_reported", 0), ("as_reported", 1), ("as_run", 0), ("as_run", 1)]
+    assert table.loc[0.1].to_dict() == dict(zip(columns, (81.13, 81.13, 82.0, 82.0), strict=True))
+
+
+def test_ways_are_means_over_their_runs_with_collapsed_ones_apart():
+    def runs(epochs=1, **changes):
+        return [
+            experiment("caltech101", "controlled", "ConvNet", 0.3, seed, epochs=epochs, **changes) for seed in range(3)
+        ]
+
+    ways = {"as it is": runs(), "small": runs(batch_size=32), "dead": runs(batch_size=16), "not run": runs(epochs=2)}
+    test = [60.0, 64.0, 68.0, 50.0, 54.0, 9.2, 9.0, 9.1, 9.2]
+    of_a_way = [*ways["as it is"], *ways["small"], *ways["dead"]]
+    rows = pd.concat(
+        [
+            rows_of(run, [value], [50.0]).assign(train_accuracy=value + 20)
+            for run, value in zip(of_a_way, test, strict=True)
+        ]
+    )
+    table = tables.of_ways(ways, rows).droplevel("model")
+    assert table.index.tolist() == ["as it is", "small", "dead"]
+    assert table["seeds"].tolist() == [3, 3, 3] and table["collapsed"].tolist() == [0, 1, 3]
+    assert table["test"].tolist() == pytest.approx([64.0, 52.0, 9.1])
+    assert table["train"].tolist() == pytest.approx([84.0, 72.0, 29.1])
+    # Student's t: 4.3027 and 12.706 times the standard error
+    assert table["ci95"].tolist() == pytest.approx(
+        [4.302653 * 4 / math.sqrt(3), 12.706205 * 2, math.nan], nan_ok=True, abs=1e-4
+    )
+    assert tables.of_ways({"not run": runs(epochs=2)}, rows).empty
+
+
+def test_rescaled_starts_are_a_network_and_runs_of_their_own():
+    run = experiment("mnist", "as_reported", "SparseConvNet", 0.1, epochs=1)
+    (_, rows), (_, rescaled) = collect({run: ([70.0],)}), collect({run: ([80.0],)})
+    runs = tables.selected(tables.with_rescaled(rows, rescaled)).set_index("model")["test_accuracy"]
+    assert runs.to_dict() == {"SparseConvNet": 70.0, "SparseConvNet, rescaled": 80.0}
+
+
 @pytest.mark.parametrize("page", pages.PAGES)
 def test_the_tables_of_pages_are_those_of_the_results(page, tmp_path):
     text = (REPOSITORY / page).read_text(encoding="utf-8")
