@@ -17,7 +17,7 @@ __all__ = ["Interrupted", "missing", "sweep"]
 def main() -> None:
     """Fills the store: ``python -m sparsecnn.sweep --help``."""
     ask = argparse.ArgumentParser(prog="python -m sparsecnn.sweep", description="Fills the store.")
-    ask.add_argument("--dataset", help="mnist or caltech101; both by default")
+    ask.add_argument("--dataset", help="mnist, caltech101 or kitti_range; the first two by default")
     ask.add_argument("--study", help=f"{', '.join(STUDIES)}; all by default")
     ask.add_argument("--protocol", help="as_reported, as_run or controlled; all three by default")
     ask.add_argument("--sparsity", type=float, help="one fraction of pixels missing; each study's own by default")
