@@ -43,8 +43,9 @@ __all__ = [
 # At or below this accuracy a run has collapsed. Who always answers with the most frequent class has 11.35% on MNIST,
 # 10% on the stand-ins (10 to 80 test images a class), and 9.2% on Caltech-101.
 COLLAPSED = {"mnist": 15.0, "digits": 15.0, "caltech101": 10.0, "shapes": 15.0}
-# At or above this mean absolute error in metres likewise: who always answers with the same depth.
-CONSTANT_DEPTH = {"kitti_range": 6.0, "street": 6.0}
+# At or above this mean absolute error in metres likewise. Who always answers with the median of the training scans has
+# 6.05 m on KITTI's test scans and 4.48 m on the drawn street's.
+CONSTANT_DEPTH = {"kitti_range": 6.0, "street": 4.4}
 RULES = ("last", "validation", "test")
 
 
