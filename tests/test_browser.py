@@ -124,13 +124,15 @@ def lab(tmp_path_factory) -> str:
     with open(folder / "log", "w", encoding="utf-8") as log:
         server = subprocess.Popen(command, env=env, stdout=log, stderr=log)
         try:
-            for _ in range(120):
+            for _ in range(360):  # three minutes, on a busy machine
                 try:
                     urllib.request.urlopen(f"http://127.0.0.1:{port}/api")
                     break
                 except OSError:
                     assert server.poll() is None, (folder / "log").read_text()
                     time.sleep(0.5)
+            else:
+                pytest.fail(f"JupyterLab does not answer: {(folder / 'log').read_text()}")
             yield f"http://127.0.0.1:{port}/lab/tree"
         finally:
             server.terminate()

@@ -1,5 +1,7 @@
 """Pooling of features and mask together, over observed places only."""
 
+from inspect import cleandoc
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,19 +14,21 @@ AVG_POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 ADAPTIVE_AVG_POOL = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
 
 SHAPES = """
-    ``features, mask = pool(features, mask)`` with features N x C{axes} (or one image without N) and a mask of one
-    channel, or as many as the features, that may be broadcast over the batch; its dtype is kept. None: all observed.
-    Where a window has no observed pixel the features are 0 and the mask stays 0.
 
-    Raises:
-        ValueError: for what is not allowed, in one line.
-    """
+``features, mask = pool(features, mask)`` with features N x C{axes} (or one image without N) and a mask of one
+channel, or as many as the features, that may be broadcast over the batch; its dtype is kept. None: all observed.
+Where a window has no observed pixel the features are 0 and the mask stays 0.
+
+Raises:
+    ValueError: for what is not allowed, in one line.
+"""
 
 
 def _documented(cls: type) -> type:
     """With its kind's text, in which {n} is the number of axes, and what all of them take and give."""
     if (text := cls.__base__.__doc__) is not None:  # python -OO has no docstrings
-        cls.__doc__ = text.format(n=cls.dims) + SHAPES.format(axes=arguments.AXES[cls.dims])
+        # Python 3.13 takes the indentation from docstrings, earlier ones leave it.
+        cls.__doc__ = cleandoc(text).format(n=cls.dims) + SHAPES.format(axes=arguments.AXES[cls.dims])
     return cls
 
 
