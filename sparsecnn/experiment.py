@@ -142,7 +142,7 @@ SETTINGS = {
         "split": "99 classes, stratified", "validation": 1378,
     },
     ("caltech101", "controlled"): TABLE_2 | {"weight_decay": 1e-3},
-    # The report has no such experiment: one network for all, that of the paper's Figure 3.
+    # The report has no such experiment: one network for all, the paper's.
     ("kitti_range", "controlled"): {
         "epochs": 10, "batch_size": 1, "learning_rate": 2e-3, "weight_decay": 0.0, "architecture": "range_image",
         "mask": "validity", "validation": 24, "split": "by drive", "loss": "absolute error", "schedule": "cosine",

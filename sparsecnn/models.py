@@ -84,9 +84,9 @@ def _caltech(
 
 
 def _range_image(rescaled: bool = False) -> Architecture:
-    """The paper's network for depth (its Figure 3); ``rescaled``, each convolution starts with weights that make up for
-    what a sparse one divides by. A cell sees 12 cells to either side; padded by as many, what is left at the end is
-    what convolutions that go around would give."""
+    """The paper's network for depth, but for a ReLU behind the last convolution, which could end a run at 0;
+    ``rescaled``, each convolution starts with weights that make up for what a sparse one divides by. A cell sees 12
+    cells to either side; padded by as many, what is left at the end is what convolutions that go around would give."""
     table = [Wrap(12)]
     for kernel in (11, 7, 5, 3, 3):
         table += [Conv(16, kernel, gain=kernel**2 if rescaled else 1), RELU]
