@@ -103,6 +103,10 @@ def of_any_size():
 
 
 def test_exported_it_takes_any_number_height_and_width():
+    try:  # 2.11's takes heights that are all even or all odd
+        torch.export.export(nn.MaxPool2d(2), inputs()[:1], dynamic_shapes=of_any_size()[:1])
+    except torch._dynamo.exc.UserError as error:
+        pytest.skip(f"PyTorch's own pooling does not: {str(error).splitlines()[0]}")
     layer = network()
     agrees(torch.export.export(layer, inputs(), dynamic_shapes=of_any_size()).module(), layer)
 

@@ -68,7 +68,8 @@ def test_an_interval_too_wide_to_say_is_undecided():
 
 
 @pytest.mark.parametrize(
-    ("falls", "stable", "verdict"), [(6, 0, YES), (6, 6, NO), (9, 6, NO), (1, 0, NO), (9, 2, UNDECIDED)]
+    ("falls", "stable", "verdict"),
+    [(6, 0, YES), (6, 6, NO), (9, 6, NO), (1, 0, NO), (9, 2, UNDECIDED), (-6, 0, UNDECIDED)],
 )
 def test_one_falls_and_one_is_stable(falls, stable, verdict):
     wobble = 0.1 * np.linspace(1, -1, 10)
@@ -117,6 +118,7 @@ def test_an_order_of_magnitude(leads, verdict):
         ((0, 6), (0, 6), NO),
         ((0, 3), (0, 4), UNDECIDED),
         ((3, 3), (4, 4), UNDECIDED),
+        ((4, 4), (5, 8), UNDECIDED),
     ],
 )
 def test_falls_are_counted_by_run(falls, others, verdict):
