@@ -14,7 +14,7 @@ from ..data.masks import ring_mask, row_mask, seed_from, square_mask, unpack
 from ..experiment import KITTI, Experiment, levels_of
 from .batches import CONDITION_MASKS, EnsembleBatches, draw_packed, on_device, random_scheme
 
-__all__ = ["CONDITIONS", "conditions_of", "tallies", "transfer"]
+__all__ = ["CONDITIONS", "conditions_of", "masks_of_test", "tallies", "transfer"]
 
 T = TypeVar("T")
 Masks = Callable[[Tensor], Tensor]  # for images of these indices, R x N
@@ -71,7 +71,7 @@ def transfer(
     for kind, level in conditions_of(dataset):
         others = [(kind, level) != ("random", run.sparsity) for run in experiments]
         if any(others):
-            of_runs = [_masks(dataset, run.seed, kind, level, len(test), source.size) for run in experiments]
+            of_runs = [masks_of_test(dataset, run.seed, kind, level, len(test), source.size) for run in experiments]
             packed = torch.stack(of_runs).to(source.device)
 
             def masks(chosen: Tensor, packed: Tensor = packed) -> Tensor:
@@ -84,7 +84,9 @@ def transfer(
 
 
 @functools.lru_cache(maxsize=32)  # all runs of a seed share them
-def _masks(dataset: str, seed: int, kind: str, level: float, count: int, size: tuple[int, int]) -> Tensor:
+def masks_of_test(dataset: str, seed: int, kind: str, level: float, count: int, size: tuple[int, int]) -> Tensor:
+    """Masks for so many test images under one of :func:`conditions_of`, as masks.pack has them; by the seed alone."""
+
     def structured(count: int, height: int, width: int, generator: Generator) -> Tensor:
         if kind == "rings":
             return ring_mask(count, height, width, round((1 - level) * height))
