@@ -104,6 +104,9 @@ def test_a_collapsed_run_is_counted_and_in_no_difference():
     dead = runs_of({"SparseConvNet": np.full((1, 3), 11.35), "ConvNet": np.full((1, 3), 90.0)})
     nothing = pairs.differences(dead, ["SparseConvNet"], "ConvNet")
     assert pairs.wide_difference(nothing, "model", "sparsity").iloc[0].tolist() == ["none (1 collapsed)"] * 3
+    # A table of unlike things counts none.
+    uncounted = pairs.wide_difference(found.drop(columns="collapsed"), "model", "sparsity").iloc[0]
+    assert uncounted[0.2] == words[0.2].removesuffix(" (1 collapsed)")
 
 
 def test_networks_are_crossed_at_the_levels_that_most_seeds_share():
