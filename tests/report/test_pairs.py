@@ -52,6 +52,8 @@ def test_differences_are_those_of_the_layout_with_holm_over_all_pairs_of_network
     ]
     assert found["difference"].iloc[:3].tolist() == pytest.approx([effect.effect for effect in every[:3]], abs=0.006)
     assert found["ci95"].iloc[:3].tolist() == pytest.approx([effect.half() for effect in every[:3]], abs=0.006)
+    shown = found[["difference", "ci95"]]
+    assert (shown == shown.round(2)).all(axis=None)
     corrected = holm([effect.differs() for effect in every])
     assert found["p"].tolist() == pytest.approx([*corrected[:3], *corrected[6:]], abs=1e-4)
     assert found["holds"].tolist() == ["more", "", "more", "", "", "more"]
