@@ -52,6 +52,8 @@ def test_differences_are_those_of_the_layout_with_holm_over_all_pairs_of_network
     ]
     assert found["difference"].iloc[:3].tolist() == pytest.approx([effect.effect for effect in every[:3]], abs=0.006)
     assert found["ci95"].iloc[:3].tolist() == pytest.approx([effect.half() for effect in every[:3]], abs=0.006)
+    shown = found[["difference", "ci95"]]
+    assert (shown == shown.round(2)).all(axis=None)
     corrected = holm([effect.differs() for effect in every])
     assert found["p"].tolist() == pytest.approx([*corrected[:3], *corrected[6:]], abs=1e-4)
     assert found["holds"].tolist() == ["more", "", "more", "", "", "more"]
@@ -104,6 +106,9 @@ def test_a_collapsed_run_is_counted_and_in_no_difference():
     dead = runs_of({"SparseConvNet": np.full((1, 3), 11.35), "ConvNet": np.full((1, 3), 90.0)})
     nothing = pairs.differences(dead, ["SparseConvNet"], "ConvNet")
     assert pairs.wide_difference(nothing, "model", "sparsity").iloc[0].tolist() == ["none (1 collapsed)"] * 3
+    # A table of unlike things counts none.
+    uncounted = pairs.wide_difference(found.drop(columns="collapsed"), "model", "sparsity").iloc[0]
+    assert uncounted[0.2] == words[0.2].removesuffix(" (1 collapsed)")
 
 
 def test_networks_are_crossed_at_the_levels_that_most_seeds_share():
