@@ -18,6 +18,16 @@ def function(dims, transposed=False):
     return getattr(layers, f"sparse_conv{'_transpose' * transposed}{dims}d")
 
 
+@pytest.mark.parametrize(("channels", "kernel"), [(8, 11), (4, 8), (1, 16), (1, 17)])
+def test_a_windows_count_may_be_more_than_a_byte_holds(channels, kernel):
+    features, weight = torch.randn(1, channels, 20, 20), torch.randn(3, channels, kernel, kernel)
+    full = torch.ones(features.shape, dtype=torch.bool)
+    for mask in (full, full[:, :1]):
+        out, seen = layers.sparse_conv2d(features, mask, weight)
+        torch.testing.assert_close(out, F.conv2d(features, weight) / kernel**2)
+        assert seen.all()
+
+
 @pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel lengths")
 @pytest.mark.parametrize("transposed", [False, True], ids=["plain", "transposed"])
 @pytest.mark.parametrize("dims", [1, 2, 3])
