@@ -13,7 +13,7 @@ import pytest
 from sparsecnn.data.datasets import load, split
 from sparsecnn.experiment import SEEDS, Experiment
 from sparsecnn.files import REPOSITORY
-from sparsecnn.records import COLUMNS, SETTINGS
+from sparsecnn.records import COLUMNS, LATER, SETTINGS
 from sparsecnn.studies import studies_of
 from sparsecnn.sweeps import store
 from sparsecnn.training.evaluation import conditions_of
@@ -64,7 +64,7 @@ def invented(run: Experiment, rng: np.random.Generator) -> pd.DataFrame:
         if (kind, level) != ("random", run.sparsity)
     )
     reported = epochs == 1 + accuracy.argmax()
-    return pd.DataFrame({name: getattr(run, name) for name in SETTINGS} | {
+    return pd.DataFrame(LATER | {name: getattr(run, name) for name in SETTINGS} | {
         "epoch": epochs, "train_loss": 1 / epochs, "train_accuracy": 70.0, "validation_accuracy": accuracy.round(4),
         "test_accuracy": accuracy.round(4), "test_correct": [" ".join([str(n // classes)] * classes) for n in hits],
         "transfer": np.where(reported & (run.tested_at == "every sparsity"), elsewhere, ""),

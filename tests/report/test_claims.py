@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from sparsecnn.experiment import Experiment
-from sparsecnn.records import COLUMNS, SETTINGS, no_rows
+from sparsecnn.records import COLUMNS, LATER, SETTINGS, no_rows
 from sparsecnn.report.claims import CLAIMS, UNITS, judge
 from sparsecnn.report.pages import verdicts
 from sparsecnn.report.rules import IN_PART, NO, NOT_TESTED, UNDECIDED, VERDICTS, YES
@@ -43,7 +43,7 @@ def world(accuracy, elsewhere=lambda run, level: 50.0, falls=lambda run: 0.0, tr
             tested = (condition for condition in conditions_of(run.dataset) if condition != ("random", run.sparsity))
             there = (f"{kind}:{level:g}={elsewhere(run, level) + rng.normal(0, 0.1):.4f}" for kind, level in tested)
             measured["transfer"] = [" ".join(there), *[""] * (run.epochs - 1)]
-        columns = {name: getattr(run, name) for name in SETTINGS} | measured
+        columns = LATER | {name: getattr(run, name) for name in SETTINGS} | measured
         rows.append({name: np.broadcast_to(np.asarray(columns[name], dtype=object), run.epochs) for name in COLUMNS})
     table = pd.DataFrame({name: np.concatenate([part[name] for part in rows]) for name in COLUMNS})
     return table.infer_objects()
