@@ -53,7 +53,7 @@ LATER = {
     "split_seed": 0,
     "loss": "cross entropy",
     "schedule": "constant",
-    **dict.fromkeys(METRICS),
+    **dict.fromkeys(METRICS, float("nan")),
     "test_correct": None,
     "transfer": "",
 }
@@ -156,7 +156,7 @@ def columns_needed(path: Path, rows: pd.DataFrame) -> list[str]:
         known = [name for name in COLUMNS if name not in METRICS or name.split("_")[1] in asked]
 
     def default(name: str) -> bool:
-        return (rows[name].isna() if LATER[name] is None else rows[name].eq(LATER[name])).all()
+        return (rows[name].isna() if pd.isna(LATER[name]) else rows[name].eq(LATER[name])).all()
 
     return [name for name in COLUMNS if name in known or not default(name)]
 

@@ -39,14 +39,14 @@ def tallies(
     size, runs = max(1, min(BATCHES[source.size[1]], len(images))), len(source.of_runs)
     # Every batch is whole, so that a compiled network meets one shape.
     filled_up = on_device(torch.cat([images, images[:1].expand(-len(images) % size)]), source.device)
-    total, left = 0, len(images)
+    parts, left = [], len(images)
     batches = filled_up.expand(runs, -1).split(size, dim=1) if len(images) else ()
     for image, mask, label in source.ahead(batches, masks):
         with autocast:
             output = compute(image, mask)
-        total = total + tally(output, label, mask)[:, :left].sum(dim=1)
+        parts.append(tally(output, label, mask)[:, :left].sum(dim=1))
         left -= size
-    return total.tolist() if len(images) else [[] for _ in source.of_runs]
+    return torch.stack(parts).sum(dim=0).tolist() if parts else [[] for _ in source.of_runs]
 
 
 def conditions_of(dataset: str) -> Iterator[tuple[str, float]]:

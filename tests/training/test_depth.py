@@ -15,7 +15,7 @@ from sparsecnn.sweeps import store
 from sparsecnn.training.batches import EnsembleBatches
 from sparsecnn.training.train import train
 
-TINY = {"epochs": 2, "train_images": 4}
+TINY = {"epochs": 3, "train_images": 6, "learning_rate": 2e-3}
 
 
 @pytest.fixture(scope="module")
