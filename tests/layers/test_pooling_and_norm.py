@@ -187,6 +187,22 @@ def test_batch_norms_statistics_are_those_of_the_observed_places(dims, channels)
         torch.testing.assert_close(norm.running_var[channel], 0.9 + 0.1 * observed.var())
 
 
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("dims", AXES)
+def test_in_evaluation_observed_places_are_pytorchs_and_missing_ones_0(dims, affine):
+    plain, norm = norms(dims, affine=affine)
+    for layer in (plain, norm):
+        layer.eval()
+        layer.running_mean += torch.tensor([1.0, -2, 3])
+        layer.running_var *= torch.tensor([0.5, 1, 4])
+    features = torch.randn(4, 3, *[4] * dims, dtype=torch.float64)
+    mask = random_mask(torch.Generator().manual_seed(0), (4, 1, *[4] * dims), 0.5)
+    before = copy.deepcopy(norm.state_dict())
+    out, _ = norm(torch.where(mask, features, torch.nan), mask)
+    torch.testing.assert_close(out, torch.where(mask, plain(features), 0))
+    torch.testing.assert_close(norm.state_dict(), before, rtol=0, atol=0)
+
+
 def test_a_batch_with_nothing_observed_changes_no_statistics_and_gives_0():
     _, norm = norms(2)
     before = copy.deepcopy(norm.state_dict())

@@ -172,3 +172,15 @@ def test_without_batch_norm_collapsed_runs_count_and_have_no_interval(reports_wo
         and found["effect"][9] == pytest.approx(51.8, abs=0.2)
     )
     assert "without it 3 of 3 runs collapsed" in found["evidence"][9]
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "come_back"),
+    [(98.5, 15, YES), (97.5, 15, NO), (100, 21.5, YES), (100, 22.5, NO), (100, 0.5, YES)],
+)
+def test_claim_9s_numbers_are_100_on_training_images_and_under_20_on_the_tests(reports_world, train, test, come_back):
+    rows = reports_world.copy()
+    wide = rows["architecture"] == "caltech_no_dropout_wide"
+    apart = (rows.loc[wide, "seed"] - 1) / 100
+    rows.loc[wide, "train_accuracy"], rows.loc[wide, "test_accuracy"] = train + apart, test + apart
+    assert judged(rows)["numbers_come_back"][9] == come_back

@@ -44,6 +44,35 @@ def test_errors_of_depth_are_those_of_kittis_devkit_over_what_was_not_given():
             assert found[run, image].tolist() == pytest.approx(expected, rel=1e-12)
 
 
+def test_answers_are_counted_between_1_and_120_metres_and_scans_from_1():
+    output = torch.tensor([-3.0, 0.5, 1.5, 119.5, 500.0]).view(1, 5, 1, 1, 1)
+    far = depth_errors(output, torch.full_like(output, 10.0), torch.zeros_like(output, dtype=torch.bool))[0, :, 0]
+    assert far.tolist() == [9, 9, 8.5, 109.5, 110]
+    near = depth_errors(output, torch.full_like(output, 0.8), torch.zeros_like(output, dtype=torch.bool))[0, :, 0]
+    assert near.tolist() == [0, 0, 0.5, 118.5, 119]
+
+
+def test_a_score_is_the_tasks_first_metric_an_image():
+    output, scan, given = scans()
+    depth = objective_of("kitti_range", 3)
+    assert DEPTH.metrics[0] == "mae" and depth.score(output, scan, given).shape == (2, 3)
+    assert torch.equal(depth.score(output, scan, given), depth.tally(output, scan, given)[..., 0])
+
+    scores = torch.tensor([[[0.0, 2, 1], [5, 4, 3]], [[0, 1, 2], [1, 0, 0]]])  # 1 and 0; 2 and 0
+    label = torch.tensor([[1, 2], [2, 0]])
+    digits = objective_of("digits", 3)
+    assert digits.score(scores, label, None).tolist() == [[True, False], [True, True]]
+    assert digits.tally(scores, label, None).tolist() == [[[0, 1, 0], [0, 0, 0]], [[0, 0, 1], [1, 0, 0]]]
+
+
+def test_nearer_than_a_metre_the_inverse_goes_on_along_its_line():
+    output = torch.tensor([2.0, 1.0, 0.5, 0.0, -50.0]).view(1, 5, 1, 1, 1)
+    loss = objective_of("kitti_range", 3).losses["absolute error of inverse depth"]
+    found = loss(output, torch.full_like(output, 10.0))
+    assert found[0].tolist() == pytest.approx([0.4, 0.9, 1.4, 1.9, 51.9])
+    assert loss(output, torch.full_like(output, 0.5))[0].tolist() == pytest.approx([0.5, 0, 0.5, 1, 51])
+
+
 def test_who_copies_what_was_given_gains_nothing():
     _, scan, given = scans()
     copied = torch.where(given, scan, 30.0)
