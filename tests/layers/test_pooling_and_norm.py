@@ -1,6 +1,7 @@
 """Pooling and batch norm under a mask: by hand over the observed places, and PyTorch's own where all are observed."""
 
 import copy
+import inspect
 import itertools
 
 import numpy as np
@@ -21,6 +22,30 @@ def test_its_text_is_indented_alike_whether_or_not_python_does_so(kind):
     """Python 3.13 takes the indentation from docstrings; Sphinx refuses one that is indented in part."""
     lines = getattr(layers, f"Sparse{kind}Pool2d").__doc__.splitlines()
     assert "Raises:" in lines and lines[0] and not lines[1].startswith(" ")
+
+
+@pytest.mark.parametrize("name", [name for name in dir(layers) if name.startswith("Sparse")])
+def test_its_arguments_are_those_of_pytorchs_class_and_its_text_names_it(name):
+    plain = name.removeprefix("Sparse")
+    assert f":class:`torch.nn.{plain}`" in getattr(layers, name).__doc__
+    theirs, ours = (inspect.signature(cls).parameters.values() for cls in (getattr(nn, plain), getattr(layers, name)))
+    given = [(each.name, each.default) for each in theirs]
+    assert [(each.name, each.default) for each in ours][: len(given)] == given
+
+
+@pytest.mark.parametrize(
+    ("dims", "words"),
+    [
+        (1, "a whole number of at least 1 or None"),
+        (2, "a whole number of at least 1 or None, or 2 of them"),
+        (3, "a whole number of at least 1 or None, or 3 of them"),
+    ],
+)
+@pytest.mark.parametrize("size", [0, (1, 1, 1, 1), 1.5])
+def test_a_bad_output_size_is_refused_with_what_is_allowed(dims, words, size):
+    with pytest.raises(ValueError) as caught:
+        getattr(layers, f"SparseAdaptiveAvgPool{dims}d")(size)
+    assert str(caught.value) == f"output_size={size!r} is not allowed: {words}"
 
 
 @st.composite
@@ -74,6 +99,14 @@ def test_max_pooling_takes_the_largest_observed_pixel(dims, data):
 
 
 @pytest.mark.parametrize("dims", AXES)
+def test_a_dilated_window_that_lies_in_the_padding_holds_0_and_saw_nothing(dims):
+    pool = getattr(layers, f"SparseMaxPool{dims}d")(2, padding=1, dilation=2)
+    for mask in (torch.ones(1, 1, *[1] * dims), None):
+        out, seen = pool(torch.ones(1, 1, *[1] * dims), mask)
+        assert out.flatten().tolist() == [0] and not seen.any()
+
+
+@pytest.mark.parametrize("dims", AXES)
 @given(data=st.data())
 @settings(max_examples=30)
 def test_average_pooling_takes_the_mean_of_the_observed_pixels(dims, data):
@@ -91,7 +124,7 @@ def test_average_pooling_takes_the_mean_of_the_observed_pixels(dims, data):
     ):
         count = counted.sum(-1) + beyond * with_padding
         wanted = window.sum(-1) / count.clamp(min=1)
-        torch.testing.assert_close(out[(..., *place)], wanted, rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(out[(..., *place)], wanted, rtol=1e-12, atol=1e-12)
         assert torch.equal(seen[(..., *place)].expand_as(count) != 0, count > 0)
     full = torch.randn_like(features)
     for observed in (torch.ones_like(mask), None):
@@ -111,7 +144,7 @@ def test_adaptive_average_pooling_takes_the_mean_of_the_observed_pixels(dims, si
     torch.testing.assert_close(pool(features, None)[0], plain(features))
     out, seen = pool(torch.where(mask, features, torch.nan), mask)
     share = plain(mask.double())
-    torch.testing.assert_close(out, torch.where(share > 0, plain(features * mask) / share, 0), rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(out, torch.where(share > 0, plain(features * mask) / share, 0), rtol=1e-12, atol=1e-12)
     assert torch.equal(seen, share > 0) and not seen[0].any()
     if size == 1:
         observed = features[1][:, mask[1, 0]]
