@@ -114,6 +114,50 @@ def test_a_sum_counts_the_terms_that_are_observed():
     assert layers.conversion.masked_mean(a, of_a, (2, 3)).item() == 1.5
 
 
+@pytest.mark.parametrize(("function", "wanted"), [("masked_sum", [4, 5, 6, 7]), ("masked_product", [3, 6, 9, 12])])
+def test_what_has_no_mask_is_everywhere_and_leaves_the_others_as_it_is(function, wanted):
+    a, of_a = torch.tensor([[[[1.0, 2, 3, 4]]]]), torch.tensor([[[[True, True, False, False]]]])
+    for three in (3, torch.full_like(a, 3)):
+        for terms in ((a, of_a, three, None), (three, None, a, of_a)):
+            out, seen = getattr(layers.conversion, function)(*terms)
+            assert out.flatten().tolist() == wanted and seen is of_a
+
+
+@torch.no_grad()
+def test_more_inputs_come_behind_the_mask_and_have_none(image):
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3, padding=1)
+
+        def forward(self, image, gain, offset=0.5):
+            return self.conv(image) * gain + offset
+
+    network, mask = Scaled(), torch.rand(2, 1, 64, 64) < 0.1
+    sparse, gain = masks_through(network), torch.randn(1, 4, 1, 1)
+    conv = layers.SparseConv2d.from_conv2d(network.conv)
+    features, seen = conv(image, mask)
+    for more in ((), (2.0,)):
+        out, seen_there = sparse(image, mask, gain, *more)
+        torch.testing.assert_close(out, features * gain + (*more, 0.5)[0])
+        assert torch.equal(seen_there, seen)
+        torch.testing.assert_close(sparse(image, None, gain, *more)[0], network(image, gain, *more))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "then",
+    [
+        lambda x: x.view(x.size(0), -1),
+        lambda x: x.reshape(x.shape[0], -1) / x.size()[2],
+        lambda x: x.flatten(1) * x.dim(),
+    ],
+)
+def test_features_may_be_asked_for_their_size(then, image):
+    network = Of(then)
+    torch.testing.assert_close(masks_through(network)(image), network(image), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("then", "named"),
     [
