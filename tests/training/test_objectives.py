@@ -52,6 +52,19 @@ def test_answers_are_counted_between_1_and_120_metres_and_scans_from_1():
     assert near.tolist() == [0, 0, 0.5, 118.5, 119]
 
 
+def test_a_return_nearer_than_a_metre_is_one():
+    scan = torch.tensor([0.8, 0.0, 4.0, 0.0]).view(1, 1, 1, 2, 2)
+    output, none = torch.full_like(scan, 10.0), torch.zeros_like(scan, dtype=torch.bool)
+    losses = objective_of("kitti_range", 3).losses
+    assert {name: float(loss(output, scan)) for name, loss in losses.items()} == pytest.approx(
+        {"absolute error": (9.2 + 6) / 2, "squared error": (9.2**2 + 6**2) / 2,
+         "absolute error of inverse depth": (0.9 + 0.15) / 2}
+    )  # fmt: skip
+    assert depth_errors(output, scan, none)[0, 0].tolist() == pytest.approx(
+        [(9 + 6) / 2, math.sqrt((9**2 + 6**2) / 2), (900 + 150) / 2, math.sqrt((900**2 + 150**2) / 2)]
+    )
+
+
 def test_a_score_is_the_tasks_first_metric_an_image():
     output, scan, given = scans()
     depth = objective_of("kitti_range", 3)
