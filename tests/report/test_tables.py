@@ -279,6 +279,7 @@ def test_after_an_epoch_only_that_epoch_and_those_protocols_are_shown():
     }
     _, rows = collect(runs)
     rows.loc[rows["model"] == "ConvNet", "test_accuracy"] -= 9
+    rows = tables.with_rescaled(rows, rows.assign(test_accuracy=1.0))
     table = tables.after_epoch(rows, 2, "SparseConvNet", ("as_reported", "as_run"))
     assert table.index.tolist() == [0.3, 0.1]
     columns = [("as_reported", 0), ("as_reported", 1), ("as_run", 0), ("as_run", 1)]
@@ -313,10 +314,12 @@ def test_ways_are_means_over_their_runs_with_collapsed_ones_apart():
 
 
 def test_rescaled_starts_are_a_network_and_runs_of_their_own():
-    run = experiment("mnist", "as_reported", "SparseConvNet", 0.1, epochs=1)
-    (_, rows), (_, rescaled) = collect({run: ([70.0],)}), collect({run: ([80.0],)})
-    runs = tables.selected(tables.with_rescaled(rows, rescaled)).set_index("model")["test_accuracy"]
-    assert runs.to_dict() == {"SparseConvNet": 70.0, "SparseConvNet, rescaled": 80.0}
+    runs = [experiment("mnist", "as_reported", "SparseConvNet", 0.1, seed, epochs=1) for seed in range(2)]
+    _, rows = collect({run: ([70.0 + run.seed],) for run in runs})
+    _, rescaled = collect({run: ([80.0 + run.seed],) for run in runs})
+    both = tables.selected(tables.with_rescaled(rows, rescaled)).sort_values(["model", "seed"])
+    assert both["model"].to_list() == ["SparseConvNet"] * 2 + ["SparseConvNet, rescaled"] * 2
+    assert both["test_accuracy"].to_list() == [70, 71, 80, 81] and both["run"].is_unique
 
 
 @pytest.mark.parametrize("page", pages.PAGES)
