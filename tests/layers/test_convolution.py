@@ -268,6 +268,14 @@ def test_without_a_bias_empty_windows_hold_0_in_16_bits_and_channels_last_too():
     assert not out[~seen.expand_as(out)].any() and not seen.all()
 
 
+def test_without_a_bias_torch_func_gives_the_same():
+    features, mask = small()
+    layer = SparseConv2d(2, 3, 3, bias=False)
+    wanted = [layer(image[None], seen[None])[0] for image, seen in zip(features, mask, strict=True)]
+    found = torch.func.vmap(lambda image, seen: layer(image[None], seen[None])[0])(features, mask)
+    torch.testing.assert_close(found, torch.stack(wanted))
+
+
 @pytest.mark.parametrize("bias", [0, 1e-8, "no", None])
 def test_a_bias_that_is_neither_true_nor_false_is_refused(bias):
     with pytest.raises(ValueError, match="^bias=.* is not allowed: True, False$"):
