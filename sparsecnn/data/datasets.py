@@ -16,14 +16,14 @@ from torch.utils.data import Dataset
 
 # torchvision and scikit-learn take seconds to import, which who reads results need not wait for: imported where needed.
 from ..checks import SettingError, check_choice, check_range, check_type
-from ..experiment import KITTI, SPLITS
+from ..experiment import FAMILIES, KITTI, SPLITS
 from . import kitti, sources, standins
 from .downloads import OfflineError, data_root, fetch
 from .images import DIGITS, IMAGENET_SCALE, METRES, MNIST_SCALE, TITLES, Images
 
 __all__ = ["Pictures", "available", "load", "split"]
 
-STAND_IN = {"mnist": "digits", "caltech101": "shapes", "kitti_range": "street"}
+STAND_IN = dict(FAMILIES)
 # The published notebooks' two, and ours; a split by drive is not drawn.
 SPLIT_SEEDS = dict(zip(SPLITS[:4], (0, 0, 42, 44), strict=True))
 

@@ -16,7 +16,7 @@ from ..checks import SettingError, check_choice, check_fraction, check_range, ch
 from ..data.datasets import available
 from ..data.downloads import places
 from ..data.images import TITLES
-from ..experiment import CALTECH, MNIST, Experiment
+from ..experiment import FAMILIES, Experiment
 from ..files import ResultsError, output_root
 from ..sweeps import store
 from ..sweeps.executors import connect
@@ -27,7 +27,7 @@ from ..training.devices import choose_device
 __all__ = ["Runs", "Shown", "given", "start", "start_with_masks", "start_with_runs"]
 
 Studies = Callable[[str], dict[str, list[Experiment]]]
-STAND_INS = (MNIST[1], CALTECH[1])
+STAND_INS = tuple(stand_in for _, stand_in in FAMILIES)
 # Parameters that leave out a part of a study's runs, so that what is shown may not replace tables and figures.
 PARTS = ("sparsity", "protocol", "learning_rates", "batch_sizes")
 
@@ -192,7 +192,7 @@ def start_with_runs(
     for name, value in {"rerun": rerun, **switches}.items():
         check_type(name, value, bool)
     if dataset is not None:
-        check_choice("dataset", dataset, [name for pair in (MNIST, CALTECH) if pair[0] in datasets for name in pair])
+        check_choice("dataset", dataset, [name for pair in FAMILIES if pair[0] in datasets for name in pair])
         datasets = (dataset,)
     for name in datasets:
         studies(name)  # refuses what is not allowed

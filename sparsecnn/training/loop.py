@@ -126,15 +126,14 @@ def run_epochs(
         of_validation = measure(validation, masks_of_epoch("training", VALIDATION_MASKS))
         measured = zip(histories, loss_sum.tolist(), score_sum.tolist(), of_validation, of_test, strict=True)
         for history, loss_of_run, score_of_run, on_validation, on_test in measured:
-            of_validation, *_ = objective.means(on_validation, len(validation))
-            of_test = zip(task.metrics, objective.means(on_test, len(test)), strict=True)
+            tested = zip(task.metrics, objective.means(on_test, len(test)), strict=True)
             history.append(
                 {
                     "epoch": epoch,
                     "train_loss": round(loss_of_run / len(train), 6),
                     f"train_{metric}": round(task.scale * score_of_run / len(train), 4),
-                    f"validation_{metric}": of_validation,
-                    **{f"test_{name}": value for name, value in of_test},
+                    f"validation_{metric}": objective.means(on_validation, len(validation))[0],
+                    **{f"test_{name}": value for name, value in tested},
                     "test_correct": objective.details(on_test),
                     "transfer": "",
                 }

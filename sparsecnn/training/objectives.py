@@ -54,7 +54,7 @@ def objective_of(dataset: str, classes: int) -> Objective:
             "squared error": lambda output, scan: _over_returns((output.float() - scan) ** 2, scan > 0),
             "absolute error of inverse depth": _inverse_error,
         }
-        return Objective(DEPTH, losses, lambda *measured: depth_errors(*measured)[..., 0], depth_errors)
+        return Objective(DEPTH, losses, _absolute_error, depth_errors)
 
     def hits_by_class(scores: Tensor, label: Tensor, mask: Tensor) -> Tensor:
         return F.one_hot(label, classes) * _hits(scores, label, mask).unsqueeze(2)
@@ -84,6 +84,17 @@ def _inverse_error(output: Tensor, scan: Tensor) -> Tensor:
     return _over_returns((inverse - 1 / scan.clamp(min=NEAREST)).abs(), scan > 0)
 
 
+def _asked(output: Tensor, scan: Tensor, given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Answers and measurements in metres, float64, and the cells that are scored."""
+    return output.double().clamp(NEAREST, FARTHEST), scan.double().clamp(min=NEAREST), (scan > 0) & ~given
+
+
+def _absolute_error(output: Tensor, scan: Tensor, given: Tensor) -> Tensor:
+    """The first of :func:`depth_errors` alone, which training asks for at every step. R x N."""
+    depth, truth, asked = _asked(output, scan, given)
+    return _over_returns((depth - truth).abs(), asked)
+
+
 def depth_errors(output: Tensor, scan: Tensor, given: Tensor) -> Tensor:
     """MAE and RMSE in m, and of inverse depth in 1/km, over those cells of each scan that have a return and were not
     given, so that who copies the input gains nothing by it. R x N x 4, float64.
@@ -92,9 +103,7 @@ def depth_errors(output: Tensor, scan: Tensor, given: Tensor) -> Tensor:
         output, scan: R x N x 1 x H x W, in metres, 0 in ``scan`` = no return.
         given: R x N x 1 x H x W, bool.
     """
-    asked = (scan > 0) & ~given
-    depth = output.double().clamp(NEAREST, FARTHEST)
-    truth = scan.double().clamp(min=NEAREST)
+    depth, truth, asked = _asked(output, scan, given)
     parts = []
     for unit, error in ((1.0, depth - truth), (PER_KM, 1 / depth - 1 / truth)):
         parts += [unit * _over_returns(error.abs(), asked), unit * _over_returns(error**2, asked).sqrt()]
