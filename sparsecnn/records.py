@@ -53,6 +53,8 @@ LATER = {
     "split_seed": 0,
     "loss": "cross entropy",
     "schedule": "constant",
+    "fill": "own",
+    "images": "as they are",
     **dict.fromkeys(METRICS, float("nan")),
     "test_correct": None,
     "transfer": "",

@@ -57,6 +57,13 @@ def convolve(features: Tensor, weight: Tensor, stride, padding, dilation, groups
     return CONVOLVE[weight.dim() - 2](features, weight, None, stride, padding, dilation, groups)
 
 
+def conv2d(features: Tensor, weight: Tensor, bias: Tensor | None, stride, padding, dilation, groups: int) -> Tensor:
+    """torch.nn.functional.conv2d, but for CUDA's faster way where there is one."""
+    if by_blocks_is_faster(features, weight, stride, padding, dilation, groups):
+        return convolve_by_blocks(features, weight, bias)
+    return F.conv2d(features, weight, bias, stride, padding, dilation, groups)
+
+
 def by_blocks_is_faster(features: Tensor, weight: Tensor, stride, padding, dilation, groups: int) -> bool:
     """Whether :func:`convolve_by_blocks` does the same and saves time: cuDNN is slow with few channels under a large
     window, 10.3 ms forward and back for 3 to 16 channels under 11 x 11 on an H200 in bf16, 1.9 ms by blocks."""
