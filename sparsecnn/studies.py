@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from .checks import SettingError, check_choice, check_fraction, check_seeds, check_type
-from .experiment import CALTECH, MNIST, MODELS, Experiment, experiment, family_of, grid
+from .experiment import CALTECH, KITTI, MNIST, MODELS, SETTINGS, Experiment, experiment, family_of, grid
 
 __all__ = [
     "BATCH_SIZES",
@@ -18,6 +18,7 @@ __all__ = [
     "ablations",
     "bridge",
     "bridges",
+    "depth_training",
     "discussion",
     "hyperparameters",
     "late_drop",
@@ -30,7 +31,7 @@ __all__ = [
 
 STUDIES = (
     "matrix", "table", "rescaled_starts", "hyperparameters", "bridges", "ablations", "late_drop", "weight_decay",
-    "other_splits",
+    "other_splits", "depth_training",
 )  # fmt: skip
 
 RESCALED_SPARSITIES = (0.0, 0.3, 0.5, 0.7, 0.9, 0.95)
@@ -58,6 +59,9 @@ SPLIT_SPARSITIES = (0.05, 0.3, 0.7)
 SPLIT_SEEDS = (1, 2, 3)
 
 WEIGHT_DECAYS = (("Adam", 0.0), ("Adam", 1e-3), ("Adam", 0.3), ("AdamW", 1e-3), ("AdamW", 0.3))
+# Where four of five returns are missing; so many times the epochs of the settings.
+DEPTH_SPARSITY, LONGER = 0.8, (4, 16)
+
 TRAINING_IMAGES = {"caltech101": 5552, "shapes": 256}  # of the stratified split
 PUBLISHED_TRAINING_IMAGES = 5510  # of the published notebooks' split, with two classes left out
 
@@ -282,6 +286,29 @@ def other_splits(
     ]
 
 
+def depth_training(
+    dataset: str = "kitti_range", sparsity: float | None = None, seeds: int | None = None, **changes
+) -> dict[str, list[Experiment]]:
+    """Whether longer training brings depth's networks to what needs none, or another start or loss does: all three
+    networks as ``controlled`` has them, and with 4 and 16 times its epochs; SparseConvNet and ConvNet with a start that
+    makes up for what the layer divides by, and by the other losses. One seed by default."""
+    check_choice("dataset", dataset, KITTI)
+    level = DEPTH_SPARSITY if sparsity is None else sparsity
+    epochs = changes.pop("epochs", SETTINGS[family_of(dataset), "controlled"]["epochs"])
+    ways = {"as it is": (MODELS, {})}
+    ways |= {f"{times} times the epochs": (MODELS, {"epochs": times * epochs}) for times in LONGER}
+    ways |= {"rescaled start": (MODELS[:2], {"architecture": "range_image_rescaled"})}
+    ways |= {loss: (MODELS[:2], {"loss": loss}) for loss in ("squared error", "absolute error of inverse depth")}
+    base = {"epochs": epochs, "tested_at": "every sparsity"}
+    return {
+        way: [
+            experiment(dataset, "controlled", model, level, seed, **base | change | changes)
+            for seed, model in itertools.product(_seeds(seeds, 1), models)
+        ]
+        for way, (models, change) in ways.items()
+    }
+
+
 def studies_of(dataset: str, sparsity: float | None = None, seeds: int | None = None) -> dict[str, list[Experiment]]:
     """The runs of a data set by the study that they are for; some serve several studies.
 
@@ -300,6 +327,7 @@ def studies_of(dataset: str, sparsity: float | None = None, seeds: int | None = 
         list(itertools.chain(*late_drop(**asked).values())) if of_caltech else [],
         weight_decay(**asked) if of_caltech else [],
         other_splits(**asked) if of_caltech else [],
+        list(itertools.chain(*depth_training(**asked).values())) if dataset in KITTI else [],
     )
     return dict(zip(STUDIES, runs, strict=True))
 

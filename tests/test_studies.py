@@ -16,6 +16,7 @@ from sparsecnn.studies import (
     TRAINING_IMAGES,
     ablations,
     bridge,
+    depth_training,
     hyperparameters,
     late_drop,
     matrix,
@@ -171,6 +172,23 @@ def test_other_splits_are_controlled_runs_but_for_the_split():
     assert len(runs) == len(set(runs)) == 3 * 3 * 2 and {run.split_seed for run in runs} == {1, 2, 3}
     assert {dataclasses.replace(run, split_seed=0) for run in runs} <= set(grid("caltech101", "controlled"))
     assert not set(runs) & set(grid("caltech101"))
+
+
+def test_depths_training_changes_one_thing_about_the_matrix_runs():
+    ways = depth_training()
+    base = ways.pop("as it is")
+    assert set(base) <= set(matrix("kitti_range")) and {run.sparsity for run in base} == {0.8}
+    assert [run.model for run in base] == list(MODELS)
+    assert len(set(itertools.chain(base, *ways.values()))) == 3 * 3 + 3 * 2
+    for runs in ways.values():
+        for run, reference in zip(runs, base, strict=False):
+            assert run != reference
+            pairs = zip(dataclasses.astuple(run), dataclasses.astuple(reference), strict=True)
+            assert sum(one != other for one, other in pairs) == 1
+    (longest,) = {run.epochs for run in depth_training("street", 0.5, epochs=2)["16 times the epochs"]}
+    assert longest == 32
+    with pytest.raises(SettingError, match="dataset='mnist'"):
+        depth_training("mnist")
 
 
 def test_ablations_take_out_one_thing():

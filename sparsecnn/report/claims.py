@@ -48,6 +48,7 @@ UNITS = {
     10: ("points", "cost of a wrong sparsity, SparseConvNet"),
 }
 SPARSE, PLAIN = NETWORKS = ("SparseConvNet", "ConvNet")
+DEPTH_MARGIN = 0.1  # metres
 NONE = Ruling(NOT_TESTED)
 Judgement = tuple[Ruling, Ruling, list[str]]
 
@@ -230,21 +231,43 @@ def _claim_9(read: Callable) -> Judgement:
 def _claim_10(read: Callable) -> Judgement:
     costs, found = {}, []
     for dataset in ("mnist", "caltech101"):
-        measured = transfers(read(matrix(dataset)))
-        by_seed = mismatch(measured)["mismatch"].unstack("model")
-        if not set(NETWORKS) <= set(by_seed) or len(by_seed := by_seed.dropna(subset=list(NETWORKS))) < 2:
-            continue
-        costs[dataset] = by_seed[SPARSE].to_numpy(), by_seed[PLAIN].to_numpy()
-        size = f"{len(by_seed)} seeds, {len(levels_compared(measured))} of {len(levels_of(dataset))} levels"
-        numbers = ", ".join(f"{model} {_mean(by_seed[model].dropna())}" for model in by_seed)
-        saved = _mean(by_seed[PLAIN] - by_seed[SPARSE])
-        found.append(f"{dataset}, {size}: a wrong level costs {numbers}; ConvNet more than SparseConvNet by {saved}")
+        if of_networks := _cost_of_a_wrong_level(read, dataset):
+            costs[dataset], words = of_networks
+            found.append(words)
     if not costs:
         return NONE, NONE, [_untested("the train x test matrices")]
     ruling = rules.invariant(costs)
     if ruling.verdict == YES and len(costs) < 2:
         ruling = replace(ruling, verdict=UNDECIDED)
-    return NONE, ruling, [*found, "the report gives no numbers: it tests each network at its own sparsity"]
+    return (
+        NONE,
+        ruling,
+        [*found, *_invariant_on_depth(read), "the report gives no numbers: it tests each network at its own sparsity"],
+    )
+
+
+def _invariant_on_depth(read: Callable) -> list[str]:
+    """The same on the paper's own task, in metres: evidence, since the report's claim is about classification."""
+    if not (of_networks := _cost_of_a_wrong_level(read, "kitti_range", 2)):
+        return []
+    costs, words = of_networks
+    ruling = rules.invariant({"kitti_range": costs}, DEPTH_MARGIN)
+    return [f"{words} m; on depth: {ruling.verdict}{f', {ruling.part}' if ruling.part else ''}"]
+
+
+def _cost_of_a_wrong_level(
+    read: Callable, dataset: str, digits: int = 1
+) -> tuple[tuple[np.ndarray, np.ndarray], str] | None:
+    """SparseConvNet's and ConvNet's by seed, and all networks' in words; None where two seeds lack them."""
+    measured = transfers(read(matrix(dataset)))
+    by_seed = mismatch(measured)["mismatch"].unstack("model")
+    if not set(NETWORKS) <= set(by_seed) or len(by_seed := by_seed.dropna(subset=list(NETWORKS))) < 2:
+        return None
+    size = f"{len(by_seed)} seeds, {len(levels_compared(measured))} of {len(levels_of(dataset))} levels"
+    numbers = ", ".join(f"{model} {_mean(by_seed[model].dropna(), digits)}" for model in by_seed)
+    saved = _mean(by_seed[PLAIN] - by_seed[SPARSE], digits)
+    words = f"{dataset}, {size}: a wrong level costs {numbers}; ConvNet more than SparseConvNet by {saved}"
+    return (by_seed[SPARSE].to_numpy(), by_seed[PLAIN].to_numpy()), words
 
 
 def _fair(read: Callable, dataset: str) -> pd.DataFrame:
@@ -294,11 +317,11 @@ def _size(layout: pd.DataFrame, of: str = "levels") -> str:
     return f"{seeds} seed{'s' * (seeds > 1)}, {levels} {of}"
 
 
-def _mean(values: Sequence[float]) -> str:
+def _mean(values: Sequence[float], digits: int = 1) -> str:
     """The mean with its 95% interval."""
     mean = of_values(values)
     low, high = mean.interval
-    return f"{mean.effect:.1f}" + (f" [{low:.1f}, {high:.1f}]" if low == low else "")
+    return f"{mean.effect:.{digits}f}" + (f" [{low:.{digits}f}, {high:.{digits}f}]" if low == low else "")
 
 
 def _words(ruling: Ruling) -> str:

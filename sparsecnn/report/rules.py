@@ -163,18 +163,19 @@ def batch_norm_and_overfitting(
     return _ruling(UNDECIDED, points)
 
 
-def invariant(costs: dict[str, tuple[np.ndarray, np.ndarray]]) -> Ruling:
+def invariant(costs: dict[str, tuple[np.ndarray, np.ndarray]], margin: float = MARGIN) -> Ruling:
     """Whether a wrong level costs less than the margin on every data set. "No": it costs more on one, and is not
     shown to cost less there than the other network. "In part": where it costs more, it costs the other still more.
 
     Args:
         costs: by data set, the costs by seed of the network in question and of the other.
+        margin: in their unit.
     """
     own = {name: of_values(costs_here[0]) for name, costs_here in costs.items()}
     saved = {name: of_values(other - mine) for name, (mine, other) in costs.items()}
     greatest = own[max(own, key=lambda name: own[name].effect)]
-    flat = {name for name in own if own[name].within() < ALPHA}
-    p = holm([own[name].above(MARGIN) for name in own])
+    flat = {name for name in own if own[name].within(margin) < ALPHA}
+    p = holm([own[name].above(margin) for name in own])
     steep = {name for name, value in zip(own, p, strict=True) if value < ALPHA}
     if len(flat) == len(own):
         return _ruling(YES, greatest)

@@ -1,16 +1,17 @@
+import dataclasses
 import itertools
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from sparsecnn.experiment import Experiment
+from sparsecnn.experiment import Experiment, levels_of
 from sparsecnn.records import COLUMNS, LATER, SETTINGS, no_rows
 from sparsecnn.report.claims import CLAIMS, UNITS, judge
 from sparsecnn.report.pages import verdicts
 from sparsecnn.report.rules import IN_PART, NO, NOT_TESTED, UNDECIDED, VERDICTS, YES
 from sparsecnn.report.tables import published
-from sparsecnn.studies import studies_of
+from sparsecnn.studies import matrix, studies_of
 from sparsecnn.sweeps.store import of_experiments
 from sparsecnn.training.evaluation import conditions_of
 
@@ -139,6 +140,38 @@ def test_a_conclusion_in_part_names_its_part(reports_world):
     shown = verdicts(found)
     assert shown["does the conclusion stand"].iloc[2] == "in part: ahead, by less than 20"
     assert shown["effect [95% interval]"].iloc[2].endswith("] points") and shown["effect [95% interval]"].iloc[4] == ""
+
+
+@pytest.mark.parametrize(
+    ("of_sparse", "of_plain", "words"),
+    [
+        (0.02, 0.5, "on depth: yes"),
+        (0.3, 0.9, "on depth: in part, loses less than ConvNet"),
+        (0.3, 0.2, "on depth: no"),
+    ],
+)
+def test_claim_10_on_depth_is_evidence_in_metres(reports_world, of_sparse, of_plain, words):
+    def tested(run, level):
+        wrong = (of_sparse if run.model == "SparseConvNet" else of_plain) * (level != run.sparsity)
+        return 1 + wrong + run.seed / 1000
+
+    rows = []
+    for run in matrix("kitti_range"):
+        if run.trained_at == "own sparsity" and run.model != "ConvNet + mask":
+            others = (level for level in levels_of(run.dataset) if level != run.sparsity)
+            there = " ".join(f"random:{level:g}={tested(run, level):.4f}/2/3/4" for level in others)
+            measured = {"epoch": 1, "test_mae": tested(run, run.sparsity), "validation_mae": 1.0, "transfer": there}
+            rows.append(dataclasses.asdict(run) | {"epochs": 1} | measured)
+    depth = pd.DataFrame(rows, columns=COLUMNS).assign(run=range(len(rows)))
+
+    def read(experiments):
+        return depth if experiments[0].dataset == "kitti_range" else of_experiments(experiments, reports_world)
+
+    line = judge(read).iloc[9]
+    assert line["conclusion_stands"] == YES and line["unit"] == "points"  # the report's claim is another task's
+    cost = f"ConvNet {of_plain:.2f} [{of_plain:.2f}, {of_plain:.2f}], SparseConvNet {of_sparse:.2f} ["
+    assert f"kitti_range, 3 seeds, 9 of 9 levels: a wrong level costs {cost}" in line["evidence"]
+    assert words in line["evidence"]
 
 
 def test_levels_with_one_seed_take_no_verdict_from_those_with_more(reports_world):
