@@ -76,11 +76,15 @@ class Architecture(NamedTuple):
 
 
 def _caltech(
-    dilates: bool = True, batch_norm: BatchNorm | None = BATCH_NORM, dropout: float = 0.2, hidden: int = 512
+    dilates: bool = True,
+    batch_norm: BatchNorm | None = BATCH_NORM,
+    dropout: float = 0.2,
+    hidden: int = 512,
+    kernels: tuple[int, ...] = (11, 7, 5, 3),
 ) -> Architecture:
     """Figure 5, but for what is named."""
     table = []
-    for kernel in (11, 7, 5, 3):
+    for kernel in kernels:
         table += [Conv(16, kernel, dilates), batch_norm, RELU, MaxPool(2)]
     table += [FLATTEN, Linear(hidden), RELU, Dropout(dropout) if dropout else None, Linear(256), RELU, Linear(101)]
     return Architecture((3, 224, 224), tuple(layer for layer in table if layer is not None))
@@ -119,15 +123,9 @@ LAYERS = {
     "caltech_no_dropout_wide": _caltech(dropout=0, hidden=2048),
     # Half-way from the ConvNet below to Figure 5.
     "caltech_shared_batch_norm": _caltech(batch_norm=BatchNorm(shared=True), dropout=0),
-    # The ConvNet of the notebooks behind the report: shallower, and its two batch norms are one.
-    "caltech_convnet_as_run": Architecture(
-        (3, 224, 224),
-        (
-            *(Conv(16, 11), BatchNorm(shared=True), RELU, MaxPool(2)),
-            *(Conv(16, 7), BatchNorm(shared=True), RELU, MaxPool(2)),
-            *(FLATTEN, Linear(512), RELU, Linear(256), RELU, Linear(101)),
-        ),
-    ),
+    # The ConvNet of the notebooks behind the report: shallower, and its two batch norms are one; and with one each.
+    "caltech_convnet_as_run": _caltech(batch_norm=BatchNorm(shared=True), dropout=0, kernels=(11, 7)),
+    "caltech_two_convolutions": _caltech(dropout=0, kernels=(11, 7)),
     "range_image": _range_image(),
     "range_image_rescaled": _range_image(rescaled=True),
 }
