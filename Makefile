@@ -101,13 +101,14 @@ lock:
 	  !/^#/ { printf "%-24s %s\n", $$1 "==" version[$$1], substr($$0, index($$0, "#")) }' \
 	  requirements.lock requirements.in > requirements.txt
 
-# The package with the lowest versions of what it names, tested by the newest of what only tests name.
+# The package with the lowest versions of what it names, tested by the newest of what only tests name. With pyarrow,
+# which many have: pandas then stores text in it, as it does not for make test.
 LOWEST := build/lowest/bin/python
 test-lowest:
 	uv venv --quiet --clear --seed --python 3.11 build/lowest
 	uv pip install --quiet --python $(LOWEST) --resolution lowest-direct --editable '.[report,cluster]'
 	uv pip freeze --quiet --python $(LOWEST) --exclude-editable > build/lowest/pins
-	sed 's/ *#.*//' requirements.in | uv pip install --quiet --python $(LOWEST) --constraint build/lowest/pins --requirement -
+	sed 's/ *#.*//' requirements.in | uv pip install --quiet --python $(LOWEST) --constraint build/lowest/pins --requirement - pyarrow
 	$(LOWEST) -m pytest tests --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 gpu: setup

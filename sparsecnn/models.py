@@ -13,7 +13,7 @@ from .checks import check_choice
 from .experiment import ALTERNATIVES, MODELS
 from .layers import SparseConv2d
 from .layers.alternatives import MaskedConv2d, NormalizedConv2d, PartialConv2d
-from .layers.arithmetic import conv2d
+from .layers.arithmetic import by_blocks_is_faster, conv2d, convolve_by_blocks
 from .layers.functional import MaskedLayer
 
 __all__ = [
@@ -327,8 +327,10 @@ def output_variances(network: Network, image: Tensor, mask: Tensor) -> dict[str,
 
 def _plain(layer: nn.Module, image: Tensor) -> Tensor:
     if type(layer) is nn.Conv2d:
-        return conv2d(image, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups)
-    return layer(image)
+        geometry = (layer.stride, layer.padding, layer.dilation, layer.groups)
+        if by_blocks_is_faster(image, layer.weight, *geometry):
+            return convolve_by_blocks(image, layer.weight, layer.bias)
+    return layer(image)  # by a call, which tells its hooks
 
 
 def _through(layer: nn.Module, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -39,6 +39,7 @@ from sparsecnn.training.train import precision_of, train, train_ensemble
 # Of Caltech-101's networks: channels, kernel, side.
 CONVOLUTIONS = [(3, 11, 224), (16, 7, 112), (16, 5, 56), (16, 3, 28)]
 TO = 16  # channels
+PRINTED = 100_000  # characters of the tests' log, which is kept whole
 
 
 class Measurement:
@@ -93,18 +94,21 @@ def _losses(*tables: pd.DataFrame) -> list[float]:
 
 
 def tests(here: Measurement) -> None:
-    """`pytest -m cuda`, of the files that have such tests."""
+    """`pytest -m cuda`, of the files that have such tests; its log is results/benchmarks_gpu_tests.txt."""
     files = [
         file
         for file in sorted((REPOSITORY / "tests").rglob("test_*.py"))
         if "mark.cuda" in file.read_text(encoding="utf-8")
     ]
-    few = ["--durations=5"]
+    few = ["--durations=5", "--tb=short"]
     if here.miniature:
         files, few = [file for file in files if file.name == "test_cuda_agrees.py"], ["--collect-only"]
     command = [sys.executable, "-m", "pytest", "-q", "-m", "cuda", "-p", "no:cacheprovider", *few, *map(str, files)]
-    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, encoding="utf-8")
-    print(ended.stdout[-4000:], ended.stderr[-2000:], flush=True)
+    log = output_root() / "results/benchmarks_gpu_tests.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w", encoding="utf-8") as file:  # at once, so that what is stopped leaves it too
+        ended = subprocess.run(command, cwd=REPOSITORY, stdout=file, stderr=subprocess.STDOUT)
+    print(log.read_text(encoding="utf-8")[-PRINTED:], flush=True)
     here.note("pytest -m cuda, exit status (0: all passed)", ended.returncode, "")
     if ended.returncode:
         raise RuntimeError("pytest -m cuda failed")

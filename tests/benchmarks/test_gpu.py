@@ -40,8 +40,23 @@ def test_in_miniature_every_part_is_measured_and_shown(output, monkeypatch, caps
     rows = pd.read_csv(output / "results/benchmarks_gpu.csv")
     assert set(rows["part"]) == set(measure.PARTS)
     assert (rows["value"] > 0).all() or set(rows.loc[rows["value"] <= 0, "part"]) == {"tests"}
+    assert "test_cuda_and_cpu_agree" in (output / "results/benchmarks_gpu_tests.txt").read_text()
     page = (output / "results/benchmarks_gpu.md").read_text()
     assert all(f"## {part}: " in page for part in measure.PARTS)
+
+
+def test_the_first_failure_is_still_seen_where_many_follow(output, monkeypatch, capfd):
+    measure = script("measure")
+    failing = "import pytest\n\n@pytest.mark.cuda\n@pytest.mark.parametrize('i', range(30))\ndef test_it(i):\n"
+    failing += "    print('what came before ' * 50)\n    assert i + 1000 == 7"
+    (output / "tests").mkdir()
+    (output / "tests/test_it.py").write_text(failing)
+    monkeypatch.setattr(measure, "REPOSITORY", output)
+    with pytest.raises(RuntimeError, match="pytest -m cuda failed"):
+        measure.tests(measure.Measurement("cuda", miniature=False))
+    printed, log = capfd.readouterr().out, (output / "results/benchmarks_gpu_tests.txt").read_text()
+    assert "assert (0 + 1000) == 7" in printed and "FAILED tests/test_it.py::test_it[29]" in printed
+    assert log in printed and len(log) > 20_000
 
 
 def test_without_a_gpu_one_line_says_so(output, monkeypatch):
