@@ -54,7 +54,7 @@ def _blur(images: np.ndarray, observed: np.ndarray) -> np.ndarray:
         np.divide(total, weight, out=filled, where=np.broadcast_to(found, filled.shape))
         left &= ~found
         sigma *= 2
-    return np.where(observed, images, filled)
+    return np.where(observed, images, np.minimum(filled, 255))
 
 
 def inpainting(images: np.ndarray, observed: np.ndarray) -> np.ndarray:

@@ -73,12 +73,13 @@ def by_blocks_is_faster(features: Tensor, weight: Tensor, stride, padding, dilat
     same = padding in ("same", (kernel // 2, kernel // 2))
     fits = kernel == width and kernel % 2 == 1 and height % 2 == columns % 2 == 0
     kind = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else features.dtype
-    return same and fits and channels <= 4 and kernel >= 7 and kind.itemsize == 2 and _is_channels_last(features)
+    last = _is_channels_last(features) or _is_channels_last(weight)  # as what F.conv2d gives then is
+    return same and fits and channels <= 4 and kernel >= 7 and kind.itemsize == 2 and last
 
 
 def convolve_by_blocks(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """conv2d that keeps an even height and width, of an odd square window: blocks of 2 x 2 pixels are taken as a pixel
-    of four times the channels, by a window of as many blocks as reach over it. N x C x H x W, in channels_last."""
+    of four times the channels, by a window of as many blocks as reach over it. N x D x H x W, in channels_last."""
     reach = weight.shape[2] // 2
     around = (reach + 1) // 2  # blocks to either side
     spare = 2 * (2 * around + 1) - weight.shape[2]
