@@ -49,6 +49,17 @@ class _Alternative(_SparseConv, nn.Conv2d):
         edges = edges_of(self.kernel_size, self.padding, self.dilation)
         check_window(features, self.weight, self.padding, edges, self.dilation, "zeros")
 
+    def convolve(self, features: Tensor, weight: Tensor, seen: Tensor) -> Tensor:
+        """Exactly 0 where nothing is ``seen``, where a Winograd convolution's sum is what rounding leaves."""
+        geometry = self.stride, self.padding, self.dilation, self.groups
+        return keep_observed(convolve(features, weight, *geometry), seen)
+
+    def seen(self, observed: Tensor) -> Tensor:
+        """Where a window has an observed pixel: one channel, or where ``observed`` has more, all that come out."""
+        geometry = self.kernel_size, self.stride, self.padding, self.dilation
+        _, seen = window_scale(observed, *geometry, self.eps, self.weight.dtype, groups=self.groups)
+        return seen.repeat_interleave(self.out_channels // self.groups, 1) if seen.shape[1] > 1 else seen
+
     def plus_bias(self, sums: Tensor) -> Tensor:
         return sums if self.bias is None else sums + self.bias.to(sums.dtype).view(-1, 1, 1)
 
@@ -74,11 +85,8 @@ class MaskedConv2d(_Alternative):
             return unbatched(self, features, mask)
         self.check(features, mask)
         observed = observed_of(features, mask, 2)
-        geometry = self.stride, self.padding, self.dilation
-        sums = convolve(keep_observed(features, observed), self.weight, *geometry, self.groups)
-        _, seen = window_scale(observed, self.kernel_size, *geometry, self.eps, sums.dtype, groups=self.groups)
-        if seen.shape[1] > 1:  # from one a group to one a channel
-            seen = seen.repeat_interleave(self.out_channels // self.groups, 1)
+        seen = self.seen(observed)
+        sums = self.convolve(keep_observed(features, observed), self.weight, seen)
         return self.plus_bias(sums), seen if mask is None else seen.to(mask.dtype)
 
 
@@ -101,11 +109,11 @@ class NormalizedConv2d(_Alternative):
         self.check(features, mask.detach() if isinstance(mask, Tensor) else mask)
         if mask is None:
             mask = torch.ones_like(features[:1, :1])
-        confidence = (mask if mask.is_floating_point() else mask != 0).to(features.dtype).expand_as(features)
+        confidence = (mask if mask.is_floating_point() else mask != 0).to(features.dtype)
+        seen = self.seen(confidence > 0)
+        features = keep_observed(features, confidence > 0) * confidence
         weight = F.softplus(self.weight, self.BETA)
-        geometry = self.stride, self.padding, self.dilation, self.groups
-        sums = convolve(keep_observed(features, confidence > 0) * confidence, weight, *geometry)
-        norms = convolve(confidence, weight, *geometry)
+        sums, norms = (self.convolve(each, weight, seen) for each in (features, confidence.expand_as(features)))
         exact = torch.promote_types(norms.dtype, torch.float32)  # in which eps does not vanish
         out = (sums / (norms.to(exact) + self.eps)).to(sums.dtype)
         whole = weight.sum(dim=(1, 2, 3)).view(-1, 1, 1)
