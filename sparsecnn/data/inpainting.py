@@ -72,7 +72,9 @@ def _telea(images: np.ndarray, observed: np.ndarray) -> np.ndarray:
     import cv2
 
     filled = np.empty(images.shape, np.float32)
-    for image, mask, place in zip(images, observed[:, 0], filled, strict=True):
+    # At an image's border OpenCV looks at pixels that are still to be filled: they hold no secret then.
+    known = _nearest(images, observed).astype(np.uint8)
+    for image, mask, place in zip(known, observed[:, 0], filled, strict=True):
         pixels = np.ascontiguousarray(image.transpose(1, 2, 0))
         pixels = cv2.inpaint(pixels, (~mask).astype(np.uint8), RADIUS, cv2.INPAINT_TELEA)
         place[:] = pixels.reshape(*image.shape[1:], -1).transpose(2, 0, 1)

@@ -73,8 +73,7 @@ def by_blocks_is_faster(features: Tensor, weight: Tensor, stride, padding, dilat
     same = padding in ("same", (kernel // 2, kernel // 2))
     fits = kernel == width and kernel % 2 == 1 and height % 2 == columns % 2 == 0
     kind = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else features.dtype
-    last = _is_channels_last(features) or _is_channels_last(weight)  # as what F.conv2d gives then is
-    return same and fits and channels <= 4 and kernel >= 7 and kind.itemsize == 2 and last
+    return same and fits and channels <= 4 and kernel >= 7 and kind.itemsize == 2 and _is_channels_last(features)
 
 
 def convolve_by_blocks(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
