@@ -51,8 +51,8 @@ class _Alternative(_SparseConv, nn.Conv2d):
 
     def convolve(self, features: Tensor, weight: Tensor, seen: Tensor) -> Tensor:
         """Exactly 0 where nothing is ``seen``, where a Winograd convolution's sum is what rounding leaves."""
-        geometry = self.stride, self.padding, self.dilation, self.groups
-        return keep_observed(convolve(features, weight, *geometry), seen)
+        groups = features.shape[1] // weight.shape[1]
+        return keep_observed(convolve(features, weight, self.stride, self.padding, self.dilation, groups), seen)
 
     def seen(self, observed: Tensor) -> Tensor:
         """Where a window has an observed pixel: one channel, or where ``observed`` has more, all that come out."""
@@ -98,7 +98,7 @@ class NormalizedConv2d(_Alternative):
         f(x, c) = sum_ij c_ij x_ij w_ij / (sum_ij c_ij w_ij + eps) + b          f_c(c) = sum_ij c_ij w_ij / sum_ij w_ij
 
     The mask may be any confidence in [0, 1], of 1 or C channels, whole numbers count as in the other layers; what comes
-    out has one a channel, N x D x H' x W', in the features' dtype, and passes gradients. Padding has none.
+    out has one a channel, D x H' x W', in the features' dtype, and passes gradients. Padding has none.
     """
 
     BETA = 10.0
@@ -113,7 +113,9 @@ class NormalizedConv2d(_Alternative):
         seen = self.seen(confidence > 0)
         features = keep_observed(features, confidence > 0) * confidence
         weight = F.softplus(self.weight, self.BETA)
-        sums, norms = (self.convolve(each, weight, seen) for each in (features, confidence.expand_as(features)))
+        sums = self.convolve(features, weight, seen)
+        # One confidence for all channels weighs as their weights together.
+        norms = self.convolve(confidence, weight if confidence.shape[1] > 1 else weight.sum(1, keepdim=True), seen)
         exact = torch.promote_types(norms.dtype, torch.float32)  # in which eps does not vanish
         out = (sums / (norms.to(exact) + self.eps)).to(sums.dtype)
         whole = weight.sum(dim=(1, 2, 3)).view(-1, 1, 1)

@@ -79,12 +79,13 @@ def test_one_observed_pixel_fills_the_image(size):
         np.testing.assert_allclose(METHODS[name](images, masks), 200, atol=rounding)
 
 
-@pytest.mark.parametrize(("name", "off"), [("nearest", 24), ("blur", 16), ("inpainting", 12)])
-def test_a_slope_comes_back(name, off):
+@pytest.mark.parametrize("name", METHODS)
+def test_a_slope_comes_back(name):
     y, x = np.indices((28, 28))
     images = np.stack([np.stack([4 * x + 3 * y, 8 * y, 220 - 8 * x])]).astype(np.uint8)
     masks = np.random.default_rng(0).random((1, 1, 28, 28)) < 0.5
-    assert np.abs(METHODS[name](images, masks) - images).max() <= off
+    errors = np.abs(METHODS[name](images, masks) - images)[np.broadcast_to(~masks, images.shape)]
+    assert errors.mean() < 8 and errors.max() <= 24  # a step to the next pixel is 4 to 8, the whole 220
 
 
 @given(st.integers(0, 1000), st.sampled_from(list(METHODS)), st.sampled_from([1, 3]), st.floats(0.05, 1))
