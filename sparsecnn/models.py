@@ -326,7 +326,7 @@ def output_variances(network: Network, image: Tensor, mask: Tensor) -> dict[str,
 
 
 def _plain(layer: nn.Module, image: Tensor) -> Tensor:
-    if type(layer) is nn.Conv2d:
+    if type(layer) is nn.Conv2d and not layer._forward_hooks:  # who looks on gets to see the layer
         return conv2d(image, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups)
     return layer(image)
 
