@@ -148,9 +148,10 @@ def test_weight_decay_is_tried_in_both_forms():
 def test_every_study_of_a_data_set_has_its_runs(dataset):
     runs = studies_of(dataset, sparsity=0.3, seeds=1)
     assert tuple(runs) == STUDIES
-    only_caltechs = {"ablations", "late_drop", "weight_decay", "other_splits"}
+    only_caltechs = {"ablations", "late_drop", "weight_decay", "other_splits", "batch_norms"}
     only_here = {"rescaled_starts"} if dataset in ("mnist", "digits") else only_caltechs
-    assert {study for study in STUDIES if runs[study]} == {"matrix", "table", "hyperparameters", "bridges"} | only_here
+    everywhere = {"matrix", "table", "hyperparameters", "bridges", "alternatives"}
+    assert {study for study in STUDIES if runs[study]} == everywhere | only_here
     assert {(run.dataset, run.sparsity, run.seed) for part in runs.values() for run in part} == {(dataset, 0.3, 0)}
 
 
