@@ -326,11 +326,9 @@ def output_variances(network: Network, image: Tensor, mask: Tensor) -> dict[str,
 
 
 def _plain(layer: nn.Module, image: Tensor) -> Tensor:
-    if type(layer) is nn.Conv2d:
-        geometry = (layer.stride, layer.padding, layer.dilation, layer.groups)
-        if by_blocks_is_faster(image, layer.weight, *geometry):
-            return convolve_by_blocks(image, layer.weight, layer.bias)
-    return layer(image)  # by a call, which tells its hooks
+    if type(layer) is nn.Conv2d and not layer._forward_hooks:  # who looks on gets to see the layer
+        return conv2d(image, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+    return layer(image)
 
 
 def _through(layer: nn.Module, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -355,7 +355,7 @@ def alternatives(
         way: [
             experiment(dataset, "controlled", model, level, seed, **settings | changes)
             for seed, level in itertools.product(
-                _seeds(seeds), INPAINTED if sparsity is None and settings.get("fill") == "inpainting" else levels
+                _seeds(seeds), INPAINTED if settings.get("fill") == "inpainting" and sparsity is None else levels
             )
         ]
         for way, (model, settings) in ways.items()

@@ -73,6 +73,7 @@ def test_a_grid_takes_one_sparsity_that_table_3_has_not():
         ("sparsity", True), ("protocol", "foo"), ("model", "ResNet"), ("dataset", "imagenet"), ("mask", "none"),
         ("seed", -1), ("seed", 0.5), ("epochs", 0), ("epochs", "10"), ("batch_size", 0), ("learning_rate", 0),
         ("learning_rate", float("inf")), ("weight_decay", -1e-3), ("validation", -1), ("train_images", None),
+        ("fill", "white"), ("fill", None), ("images", "mirrored"), ("tested_at", "adapted"),
     ],
 )  # fmt: skip
 def test_a_wrong_setting_is_refused_by_name_value_and_what_is_allowed(setting, value):
@@ -82,6 +83,16 @@ def test_a_wrong_setting_is_refused_by_name_value_and_what_is_allowed(setting, v
     assert message.startswith(f"{setting}={value!r} is not allowed: ") or f"{setting}={value}" in message
     assert "\n" not in message
     assert error.value._render_traceback_() == [f"SettingError: {message}"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "setting", "value"),
+    [("kitti_range", "fill", "black"), ("street", "fill", "nearest"), ("caltech101", "images", "inverted"),
+     ("shapes", "images", "inverted"), ("kitti_range", "images", "inverted")],
+)  # fmt: skip
+def test_a_setting_that_a_data_set_does_not_have_is_refused(dataset, setting, value):
+    with pytest.raises(SettingError, match=f"{setting}='{value}' is not allowed: one of '(own|as they are)'$"):
+        experiment(dataset, "controlled", "ConvNet", 0.3, **{setting: value})
 
 
 def test_who_chooses_the_epoch_on_validation_images_holds_some_out():

@@ -7,8 +7,18 @@ from torch import nn
 
 from sparsecnn import ConvNet, ConvNetMask, SparseConvNet
 from sparsecnn.checks import SettingError
-from sparsecnn.experiment import MODELS
-from sparsecnn.models import LAYERS, MaxPool, build, channels_at_work, count_parameters, output_variances
+from sparsecnn.experiment import ALTERNATIVES, MODELS
+from sparsecnn.layers.alternatives import PartialConv2d
+from sparsecnn.layers.functional import MaskedLayer
+from sparsecnn.models import (
+    LAYERS,
+    NETWORKS,
+    MaxPool,
+    build,
+    channels_at_work,
+    count_parameters,
+    output_variances,
+)
 
 # Weights plus biases, kernel by kernel.
 CONV_5X5 = 5 * 5 * 1 * 16 + 16
@@ -53,7 +63,7 @@ def inputs(sparsity=0.6, architecture="mnist"):
 
 
 @pytest.mark.parametrize("architecture", LAYERS)
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NETWORKS)
 def test_scores_are_one_a_class_and_no_mask_means_all_observed(model, architecture):
     image, mask = inputs(architecture=architecture)
     network = build(model, architecture).eval()
@@ -73,11 +83,12 @@ def test_a_name_builds_its_network():
 
 
 @pytest.mark.parametrize("architecture", LAYERS)
-def test_a_seed_gives_sparseconvnet_and_convnet_the_same_initial_weights(architecture):
+@pytest.mark.parametrize("model", ["ConvNet", *ALTERNATIVES])
+def test_a_seed_gives_the_networks_of_as_many_channels_the_same_initial_weights(architecture, model):
     weights = []
-    for kind in (SparseConvNet, ConvNet):
+    for name in ("SparseConvNet", model):
         torch.manual_seed(0)
-        weights.append(kind(architecture).state_dict())
+        weights.append(build(name, architecture).state_dict())
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
@@ -97,9 +108,15 @@ def test_a_rescaled_start_is_the_same_but_for_the_first_weights():
     torch.testing.assert_close(sparse[..., 2:-2, 2:-2], as_convnet[..., 2:-2, 2:-2])
 
 
-def test_sparseconvnet_never_sees_the_value_of_a_missing_pixel():
-    image, mask = inputs()
-    network = SparseConvNet()
+@pytest.mark.parametrize(
+    "model",
+    ["SparseConvNet", "first layer sparse", "mask without division", "partial convolution", "normalised convolution"],
+)
+@pytest.mark.parametrize("architecture", ["mnist", "caltech"])
+def test_networks_with_masked_layers_never_see_the_value_of_a_missing_pixel(model, architecture):
+    image, mask = inputs(architecture=architecture)
+    torch.manual_seed(1)  # one of MNIST's few that start alive
+    network = build(model, architecture).eval()
     scores = network(image, mask)
     assert torch.equal(network(torch.where(mask, image, torch.nan), mask), scores)
     assert not torch.equal(network(image), scores)
@@ -110,6 +127,80 @@ def test_convnet_ignores_the_mask_and_sees_missing_pixels_values():
     network = ConvNet()
     assert torch.equal(network(image, mask), network(image))
     assert not torch.equal(network(torch.where(mask, image, 0), mask), network(image, mask))
+
+
+def test_the_networks_are_those_that_an_experiment_names():
+    assert tuple(NETWORKS) == MODELS + ALTERNATIVES
+    assert len(set(NETWORKS.values())) == len(NETWORKS)
+
+
+def test_a_rescaled_input_is_divided_by_the_share_of_its_image_that_is_observed():
+    image, mask = inputs()
+    mask[1] = True
+    mask[2] = False  # of whose pixels none is known: none is seen
+    network, plain = build("ConvNet, input rescaled"), ConvNet()
+    plain.load_state_dict(network.state_dict())
+    image = torch.where(mask, image, 0)
+    shares = torch.tensor([mask[0].sum() / 784, 1, 1]).view(3, 1, 1, 1)
+    torch.testing.assert_close(network(image, mask), plain(image / shares))
+    torch.testing.assert_close(network(image, mask[:1]), plain(image / shares[:1]))
+    assert not torch.allclose(network(image, mask)[0], plain(image)[0])
+
+
+@pytest.mark.parametrize("architecture", ["mnist", "caltech", "range_image"])
+def test_of_the_first_layer_sparse_the_others_are_plain(architecture):
+    layers = [layer for layer in build("first layer sparse", architecture).layers if isinstance(layer, nn.Conv2d)]
+    assert [isinstance(layer, MaskedLayer) for layer in layers] == [True] + [False] * (len(layers) - 1)
+    image, mask = inputs(architecture=architecture)
+    network = build("first layer sparse", architecture).eval()
+    first = next(i for i, layer in enumerate(network.layers) if isinstance(layer, nn.Conv2d))
+    *_, (scores, _) = network.trace(image, mask)
+    filled, _ = network.trace(image, mask)[first + 1]
+    torch.testing.assert_close(nn.Sequential(*network.layers[first + 1 :])(filled.clone()), scores)
+
+
+def test_the_division_without_the_mask_is_that_of_sparse_convolutions_where_all_is_observed():
+    image, mask = inputs(architecture="caltech")
+    network, sparse = build("division without mask", "caltech").eval(), SparseConvNet("caltech").eval()
+    sparse.load_state_dict(network.state_dict())
+    assert torch.equal(network(image, mask), network(image))
+    for layer, other in zip(network.layers, sparse.layers, strict=True):
+        if isinstance(layer, nn.Conv2d):
+            features = torch.randn(1, layer.in_channels, 20, 20)
+            reach = layer.kernel_size[0] // 2
+            inside = (..., slice(reach, -reach), slice(reach, -reach))
+            torch.testing.assert_close(layer(features)[inside], other(features)[0][inside])
+
+
+def test_the_mask_without_the_division_is_convnet_on_black_until_a_window_is_empty():
+    image, mask = inputs(sparsity=0.3)
+    network, plain = build("mask without division"), ConvNet()
+    plain.load_state_dict(network.state_dict())
+    torch.testing.assert_close(network(image, mask), plain(torch.where(mask, image, 0)))
+    *_, (_, last) = network.trace(image, mask)
+    assert last.all()
+
+
+@pytest.mark.parametrize(("model", "layer"), [("partial convolution", PartialConv2d)])
+def test_an_empty_windows_zero_goes_on_as_missing(model, layer):
+    image, mask = inputs(sparsity=0.999)
+    network = build(model)
+    features, seen = network.trace(image, mask)[1]
+    assert isinstance(network.layers[0], layer) and 0 < seen.sum() < seen.numel()
+    assert not features[~seen.expand_as(features)].any()
+
+
+def test_confidences_go_on_by_channel_and_are_pooled_as_features_are():
+    image, mask = inputs(sparsity=0.9, architecture="caltech")
+    network = build("normalised convolution", "caltech").eval()
+    steps = network.trace(image, mask)
+    (_, confidence), *_ = [step for step, layer in zip(steps[1:], network.layers, strict=True)
+                           if isinstance(layer, nn.Conv2d)]  # fmt: skip
+    assert confidence.shape == (3, 16, 224, 224) and len(confidence.unique()) > 1000
+    assert confidence.min() >= 0 and confidence.max() <= 1 + 1e-5
+    (_, pooled), *_ = [step for step, layer in zip(steps[1:], network.layers, strict=True)
+                       if isinstance(layer, nn.MaxPool2d)]  # fmt: skip
+    assert torch.equal(pooled, F.max_pool2d(confidence, 2))
 
 
 def test_convnet_with_mask_reacts_to_the_mask_and_to_missing_pixels_values():
@@ -220,7 +311,7 @@ def test_output_variances_are_over_batch_and_places_and_leave_the_network_alone(
     assert output_variances(network, image, mask)["linear layer 2"] == pytest.approx(scores.var(dim=0).mean().item())
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NETWORKS)
 def test_a_network_is_traced_as_one_graph(model):
     network = build(model, "caltech")
     image, mask = torch.randn(1, 3, 224, 224), torch.rand(1, 1, 224, 224) > 0.5

@@ -78,7 +78,7 @@ def by_blocks_is_faster(features: Tensor, weight: Tensor, stride, padding, dilat
 
 def convolve_by_blocks(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """conv2d that keeps an even height and width, of an odd square window: blocks of 2 x 2 pixels are taken as a pixel
-    of four times the channels, by a window of as many blocks as reach over it. N x C x H x W, in channels_last."""
+    of four times the channels, by a window of as many blocks as reach over it. N x D x H x W, in channels_last."""
     reach = weight.shape[2] // 2
     around = (reach + 1) // 2  # blocks to either side
     spare = 2 * (2 * around + 1) - weight.shape[2]

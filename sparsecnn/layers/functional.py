@@ -115,7 +115,7 @@ def _convolution(dims: int) -> Callable:
         arguments.check_choices(scale, padding_observed, padding_mode)
         arguments.check_weight(features, weight, dims, groups, "D x C / groups")
         if features.dim() == dims + 1:
-            return _unbatched(
+            return unbatched(
                 call, features, mask, weight, bias, stride, padding, dilation, groups,
                 eps=eps, scale=scale, padding_observed=padding_observed, padding_mode=padding_mode,
             )  # fmt: skip
@@ -165,7 +165,7 @@ def _transposed(dims: int) -> Callable:
         arguments.check_output_padding(output_padding, stride, dilation)
         arguments.check_weight(features, weight, dims, groups, "C x D / groups")
         if features.dim() == dims + 1:
-            return _unbatched(
+            return unbatched(
                 call, features, mask, weight, bias, stride, padding, output_padding, groups, dilation,
                 eps=eps, scale=scale, padding_observed=padding_observed,
             )  # fmt: skip
@@ -186,7 +186,7 @@ def _transposed(dims: int) -> Callable:
     return call
 
 
-def _unbatched(function: Callable, features: Tensor, mask: Tensor | None, *args, **keywords) -> tuple[Tensor, Tensor]:
+def unbatched(function: Callable, features: Tensor, mask: Tensor | None, *args, **keywords) -> tuple[Tensor, Tensor]:
     mask = None if mask is None else mask.unsqueeze(0)
     features, seen = function(features.unsqueeze(0), mask, *args, **keywords)
     return features.squeeze(0), seen.squeeze(0)

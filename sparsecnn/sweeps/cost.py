@@ -12,7 +12,7 @@ from . import store
 __all__ = ["after_first_epoch", "announcement", "expected_seconds", "number_of"]
 
 # Runs that are equal in these do the same work in an epoch.
-WORK = ["dataset", "model", "architecture", "batch_size", "train_images", "tested_at", "precision"]
+WORK = ["dataset", "model", "architecture", "batch_size", "train_images", "tested_at", "fill", "precision"]
 
 
 def expected_seconds(runs: Sequence[Experiment], device: str, at_once: int) -> float | None:

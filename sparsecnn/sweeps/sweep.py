@@ -18,6 +18,7 @@ from tqdm import tqdm
 from ..checks import SettingError, check_choice, check_range, check_type
 from ..data.datasets import load, split
 from ..data.downloads import places
+from ..data.inpainting import check_installed
 from ..experiment import Experiment, check_experiment, task_of
 from ..files import check_writable
 from ..models import LAYERS
@@ -115,6 +116,8 @@ def sweep(
     if client is None:
         for name, *how in sorted({(run.dataset, run.validation, run.split, run.split_seed) for run in todo}):
             split(load(name), *how)
+        for fill in {run.fill for run in todo}:
+            check_installed(fill)
     if not rerun:
         check_writable(store.runs_folder())
 

@@ -48,9 +48,10 @@ def adapted(
     found, norms = {}, [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     learnt = {name: value.clone() for name, value in network.state_dict().items()}
     images = {f"reestimated_{count}": _spread(train, count) for count in IMAGES}
+    most = f"reestimated_{max(IMAGES)}"
     images["reestimated_test"] = test
     for kind, level in conditions_of(experiment.dataset):
-        ways = images if kind == "random" else {"reestimated_460": images["reestimated_460"]}
+        ways = images if kind == "random" else {most: images[most]}
         masks = masks_under([experiment], kind, level, test, source)
         factor = (1 - experiment.sparsity) / (1 - level)
         found[f"{kind}_rescaled", level] = measure(

@@ -92,7 +92,7 @@ def masks_under(
     return lambda chosen: unpack(packed[which, torch.searchsorted(place, chosen)], source.size[1])
 
 
-@functools.lru_cache(maxsize=32)  # all runs of a seed share them
+@functools.lru_cache(maxsize=64)  # all runs of a seed share them
 def masks_of_test(
     dataset: str, seed: int, kind: str, level: float, count: int, size: tuple[int, int], stream: int = CONDITION_MASKS
 ) -> Tensor:

@@ -157,7 +157,8 @@ def run_epochs(
         elsewhere = transfer(experiments, lambda masks: measure(test, masks), test, source)
         if first.tested_at == ADAPTED:
             of_test = functools.partial(measure, test)
-            elsewhere[0] |= adapted(first, network, compute, autocast, of_test, source, train, test)
+            # Not compiled, which would be done anew for each number of images, and with batch norm in training.
+            elsewhere[0] |= adapted(first, network, _alone(network), autocast, of_test, source, train, test)
         network.load_state_dict(last)
         for history, of_run in zip(histories, elsewhere, strict=True):
             history[_reported_epoch(first, history) - 1]["transfer"] = " ".join(
@@ -180,7 +181,12 @@ def networks_of(
         network.load_state_dict(initial_network(run).state_dict())
     else:
         network = alone = initial_network(run).to(device, memory_format=torch.channels_last)
-    return network, lambda image, mask: alone(image[0], mask[0]).unsqueeze(0)
+    return network, _alone(alone)
+
+
+def _alone(network: nn.Module) -> Callable:
+    """What computes a lone network's scores, with a leading axis of runs."""
+    return lambda image, mask: network(image[0], mask[0]).unsqueeze(0)
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from torch import nn
 
 from ..checks import SettingError, check_choice, check_type
 from ..data.datasets import load
+from ..data.inpainting import check_installed
 from ..experiment import CALTECH, MNIST, Experiment, check_experiment
 from ..files import REPOSITORY, check_writable
 from ..records import COLUMNS
@@ -130,6 +131,7 @@ def _train(
     resume: str | Path | None,
     compiled: bool = False,
 ) -> tuple[list[pd.DataFrame], nn.Module]:
+    check_installed(experiments[0].fill)
     keep_freed_memory()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

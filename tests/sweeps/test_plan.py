@@ -84,7 +84,12 @@ def test_the_time_is_that_of_recorded_runs_that_did_the_same_work():
     assert expected_seconds(runs, "cpu", 1) == 4 * 200
     assert expected_seconds(runs, "cpu", 2) == 2 * 200
     assert expected_seconds(runs[:1], "cpu", 2) == 200
-    for other in ({"batch_size": 32}, {"train_images": 100}, {"architecture": "mnist_convnet_as_run"}):
+    for other in (
+        {"batch_size": 32},
+        {"train_images": 100},
+        {"architecture": "mnist_convnet_as_run"},
+        {"fill": "blur"},
+    ):
         assert expected_seconds([replace(runs[1], **other)], "cpu", 1) is None
 
 

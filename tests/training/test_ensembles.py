@@ -8,7 +8,7 @@ import torch
 
 from sparsecnn.data import masks
 from sparsecnn.data.datasets import load
-from sparsecnn.experiment import MODELS, Experiment, experiment
+from sparsecnn.experiment import ADAPTED, ALTERNATIVES, MODELS, Experiment, experiment
 from sparsecnn.models import LAYERS, MaxPool
 from sparsecnn.sweeps import store
 from sparsecnn.sweeps.sweep import missing, sweep
@@ -105,6 +105,12 @@ def test_on_cuda_those_of_one_shape_are_trained_together(monkeypatch):
         *(experiment("shapes", "controlled", "ConvNet", 0.3, seed) for seed in (0, 1)),
     ]
     assert ensembles_of(runs, "cpu") == [[number] for number in range(11)]
+    fills = [runs_of("controlled", "ConvNet", fill=fill)[:2] for fill in ("grey", "nearest", "blur", "inpainting")]
+    inverted, partial = runs_of("controlled", "ConvNet", images="inverted"), runs_of("controlled", ALTERNATIVES[0])
+    adapted = runs_of("controlled", "ConvNet", tested_at=ADAPTED)
+    others = [*itertools.chain(*fills), *inverted[:2], *partial[:2], *adapted[:2]]
+    alone = [[number] for number in (*range(2, 8), *range(10, 14))]
+    assert sorted(ensembles_of(others, "cuda")) == sorted([[0, 1], [8, 9], *alone])
     assert ensembles_of(runs, "cuda") == [[0, 1, 2], [3], [4, 5], [6], [7], [8], [9], [10]]
     assert ensembles_of(runs, "cuda", workers=2)[:4] == [[0, 1], [2, 3], [4], [5]]
     pooled = LAYERS["mnist"]._replace(layers=(*LAYERS["mnist"].layers[:2], MaxPool(2), *LAYERS["mnist"].layers[2:]))
