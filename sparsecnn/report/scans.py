@@ -13,7 +13,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..data.datasets import load, split
+from ..data.datasets import available, load, split
 from ..data.filling import nearest
 from ..data.masks import unpack
 from ..experiment import MODELS, experiment
@@ -53,16 +53,17 @@ class Completions:
     and by the three networks of training.pretrained, which were trained on KITTI's scans with four of five missing.
 
     Args:
-        dataset: "kitti_range" or "street".
+        dataset: "kitti_range", or "street", which also stands in for it.
         sparsity: of what is given.
         seed: of the masks, which are those of a run of that seed.
     """
 
     def __init__(self, dataset: str, sparsity: float = 0.8, seed: int = 0):
+        dataset = available(dataset)
         data, run = load(dataset), experiment(dataset, "controlled", "ConvNet", sparsity)
         test = split(data, run.validation, run.split)[2]
         size = tuple(data.images.shape[2:])
-        self.dataset, self.scans = dataset, data.images[test]
+        self.dataset, self.title, self.scans = dataset, data.title, data.images[test]
         self.kept = unpack(masks_of_test(dataset, seed, "random", sparsity, len(test), size), size[1])
         self.given = self.kept & (self.scans > 0)
         self.networks = {model: load_pretrained("kitti_range", model) for model in MODELS}

@@ -96,5 +96,5 @@ def test_without_learning_is_read_where_it_is_recorded(tmp_path, monkeypatch, fi
     (tmp_path / "results").mkdir()
     filled.to_csv(tmp_path / "results/baselines_kitti_range.csv", index=False)
     pd.testing.assert_frame_equal(depth.without_learning("kitti_range"), filled)
-    monkeypatch.setattr(depth, "baselines", lambda dataset: dataset)
-    assert depth.without_learning("street") == "street"
+    monkeypatch.setattr(depth, "baselines", lambda dataset, methods: (dataset, methods))
+    assert depth.without_learning("street") == ("street", ["nearest neighbour"])
