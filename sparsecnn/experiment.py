@@ -9,6 +9,7 @@ from .checks import SettingError, check_choice, check_fraction, check_range, che
 from .tasks import CLASSIFICATION, DEPTH, Task
 
 __all__ = [
+    "ALTERNATIVES",
     "CALTECH_SPARSITIES",
     "KITTI_SPARSITIES",
     "MODELS",
@@ -27,8 +28,17 @@ __all__ = [
 
 
 MODELS = ("SparseConvNet", "ConvNet", "ConvNet + mask")
+# What else can be done about missing pixels, see models.NETWORKS; no table of the report's has them.
+ALTERNATIVES = (
+    "ConvNet, input rescaled", "first layer sparse", "division without mask", "mask without division",
+    "partial convolution", "normalised convolution",
+)  # fmt: skip
 MASKS = ("validity", "brighter than the mean")
 LEVELS = ("own sparsity", "every sparsity")
+ADAPTED = "every sparsity, adapted"
+# What stands in a missing pixel's place: the report's is black on MNIST and the mean colour on Caltech-101.
+FILLS = ("own", "black", "mean", "grey", "nearest", "blur", "inpainting")
+IMAGES = ("as they are", "inverted")
 OPTIMISERS = ("Adam", "AdamW")
 SCHEDULES = ("constant", "cosine")
 SPLITS = ("own", "stratified", "99 classes, stratified", "99 classes, unstratified", "by drive")
@@ -51,7 +61,7 @@ class Experiment:
 
     dataset         "mnist", "caltech101" or "kitti_range", or "digits", "shapes" or "street", their stand-ins
     protocol        "as_reported", "as_run" or "controlled": where the other settings come from
-    model           "SparseConvNet", "ConvNet" or "ConvNet + mask"
+    model           "SparseConvNet", "ConvNet" or "ConvNet + mask", or one of ALTERNATIVES
     sparsity        fraction of pixels missing, in [0, 1)
     seed            at least 0; initial weights, order of samples and masks follow from it, the same for every model
     epochs          at least 1
@@ -69,12 +79,17 @@ class Experiment:
     trained_at      the sparsity of training and validation images: "own sparsity", or "every sparsity", each image at
                     one of its data set's levels, drawn at random; the test images after each epoch are at its own
     tested_at       "every sparsity" also tests the network of the reported epoch at every level of its data set, and
-                    under masks with structure, see evaluation.CONDITIONS; "own sparsity" does not
+                    under masks with structure, see evaluation.CONDITIONS; "every sparsity, adapted" also after what
+                    can be done about another sparsity without labels, see adaptation.WAYS; "own sparsity" does not
     split_seed      0 to 1000; another one draws the split anew: validation images, and test images but where split is
                     "own"; 0 = the split of the report's tables
     loss            what training minimises: "cross entropy", or for depth "absolute error" or "squared error", in
                     metres, or "absolute error of inverse depth"; see training.objectives
     schedule        of the learning rate: "constant", or "cosine", from epoch to epoch along half a cosine to nearly 0
+    fill            what a missing pixel holds: "own" (black on MNIST, the mean colour on Caltech-101, 0 m in a scan);
+                    of an image also "black", "mean" (colour), "grey", or from around it, see data.inpainting:
+                    "nearest", "blur" or "inpainting"; always so in training and test
+    images          "as they are", or for MNIST "inverted": black digits on white
     """
 
     dataset: str
@@ -97,20 +112,24 @@ class Experiment:
     split_seed: int = 0
     loss: str = "cross entropy"
     schedule: str = "constant"
+    fill: str = "own"
+    images: str = "as they are"
 
     def __post_init__(self):
         for field in fields(self):
             check_type(field.name, getattr(self, field.name), field.type)
         check_choice("dataset", self.dataset, DATASETS)
         check_choice("protocol", self.protocol, PROTOCOLS)
-        check_choice("model", self.model, MODELS)
+        check_choice("model", self.model, MODELS + ALTERNATIVES)
         check_choice("mask", self.mask, MASKS)
         check_choice("split", self.split, SPLITS)
         check_choice("trained_at", self.trained_at, LEVELS)
-        check_choice("tested_at", self.tested_at, LEVELS)
+        check_choice("tested_at", self.tested_at, (*LEVELS, ADAPTED))
         check_choice("optimiser", self.optimiser, OPTIMISERS)
         check_choice("schedule", self.schedule, SCHEDULES)
         check_choice("loss", self.loss, task_of(self.dataset).losses)
+        check_choice("fill", self.fill, FILLS[:1] if self.dataset in KITTI else FILLS)
+        check_choice("images", self.images, IMAGES if self.dataset in MNIST else IMAGES[:1])
         check_fraction("sparsity", self.sparsity)
         check_range("learning_rate", self.learning_rate, above=0)
         for name, least in LEAST.items():

@@ -10,8 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from .checks import check_choice
-from .experiment import MODELS
+from .experiment import ALTERNATIVES, MODELS
 from .layers import SparseConv2d
+from .layers.alternatives import MaskedConv2d, NormalizedConv2d, PartialConv2d
+from .layers.arithmetic import conv2d
+from .layers.functional import MaskedLayer
 
 __all__ = [
     "LAYERS",
@@ -73,11 +76,15 @@ class Architecture(NamedTuple):
 
 
 def _caltech(
-    dilates: bool = True, batch_norm: BatchNorm | None = BATCH_NORM, dropout: float = 0.2, hidden: int = 512
+    dilates: bool = True,
+    batch_norm: BatchNorm | None = BATCH_NORM,
+    dropout: float = 0.2,
+    hidden: int = 512,
+    kernels: tuple[int, ...] = (11, 7, 5, 3),
 ) -> Architecture:
     """Figure 5, but for what is named."""
     table = []
-    for kernel in (11, 7, 5, 3):
+    for kernel in kernels:
         table += [Conv(16, kernel, dilates), batch_norm, RELU, MaxPool(2)]
     table += [FLATTEN, Linear(hidden), RELU, Dropout(dropout) if dropout else None, Linear(256), RELU, Linear(101)]
     return Architecture((3, 224, 224), tuple(layer for layer in table if layer is not None))
@@ -116,22 +123,17 @@ LAYERS = {
     "caltech_no_dropout_wide": _caltech(dropout=0, hidden=2048),
     # Half-way from the ConvNet below to Figure 5.
     "caltech_shared_batch_norm": _caltech(batch_norm=BatchNorm(shared=True), dropout=0),
-    # The ConvNet of the notebooks behind the report: shallower, and its two batch norms are one.
-    "caltech_convnet_as_run": Architecture(
-        (3, 224, 224),
-        (
-            *(Conv(16, 11), BatchNorm(shared=True), RELU, MaxPool(2)),
-            *(Conv(16, 7), BatchNorm(shared=True), RELU, MaxPool(2)),
-            *(FLATTEN, Linear(512), RELU, Linear(256), RELU, Linear(101)),
-        ),
-    ),
+    # The ConvNet of the notebooks behind the report: shallower, and its two batch norms are one; and with one each.
+    "caltech_convnet_as_run": _caltech(batch_norm=BatchNorm(shared=True), dropout=0, kernels=(11, 7)),
+    "caltech_two_convolutions": _caltech(dropout=0, kernels=(11, 7)),
     "range_image": _range_image(),
     "range_image_rescaled": _range_image(rescaled=True),
 }
 
 
 class Network(nn.Module):
-    """A table of layers with one kind of convolution; ``scores = network(image, mask)``.
+    """A table of layers with a kind of convolution, or one for the first and one for the ``later`` ones;
+    ``scores = network(image, mask)``.
 
     image N x C x H x W, mask N x 1 x H x W (1 = observed; None = all observed), scores N x classes, or of a table
     without linear layers N x C x H x W.
@@ -140,6 +142,7 @@ class Network(nn.Module):
 
     uses_mask_channel = False
     convolution: Callable[..., nn.Module] = nn.Conv2d
+    later: Callable[..., nn.Module] | None = None
 
     def __init__(self, architecture: str = "mnist"):
         check_choice("architecture", architecture, LAYERS)
@@ -147,11 +150,11 @@ class Network(nn.Module):
         (channels, height, width), table = LAYERS[architecture]
         size = channels + self.uses_mask_channel
         self.layers = nn.ModuleList()
-        shared = None
+        shared, kind = None, self.convolution
         for layer in table:
             match layer:
                 case Conv(width_out, kernel, dilates, gain):
-                    convolution = self.convolution(size, width_out, kernel, padding="same")
+                    convolution, kind = kind(size, width_out, kernel, padding="same"), self.later or kind
                     convolution.dilates = dilates
                     convolution.weight.data *= gain
                     self.layers.append(convolution)
@@ -182,7 +185,7 @@ class Network(nn.Module):
 
     def forward(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
         for layer in self.layers:
-            image = layer(image)
+            image = _plain(layer, image)
         return image
 
 
@@ -199,6 +202,31 @@ class ConvNetMask(Network):
         mask = _all_observed(image) if mask is None else mask
         mask = mask.to(image.dtype).expand(len(image), -1, -1, -1)
         return super().forward(torch.cat([image, mask], dim=1))
+
+
+class ConvNetRescaled(Network):
+    """ConvNet whose input is divided by the share of its pixels that is observed: sparsity normalisation of Yi et al.,
+    "Why Not to Use Zero Imputation? Correcting Sparsity Bias in Training Neural Networks", ICLR 2020. For images whose
+    missing pixels are 0."""
+
+    def forward(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
+        if mask is not None:
+            image = image / mask.to(image.dtype).mean(dim=(1, 2, 3), keepdim=True).clamp(min=1 / mask[0].numel())
+        return super().forward(image)
+
+
+class WindowMeanConv2d(nn.Conv2d):
+    """Conv2d whose sums are divided by the number of weights a channel: the paper's division, of a full window."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        weight = self.weight / math.prod(self.kernel_size)
+        return conv2d(image, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class ConvNetDivided(Network):
+    """The division without the mask."""
+
+    convolution = WindowMeanConv2d
 
 
 class SparseConvNet(Network):
@@ -221,7 +249,35 @@ class SparseConvNet(Network):
         return steps
 
 
-NETWORKS = dict(zip(MODELS, (SparseConvNet, ConvNet, ConvNetMask), strict=True))
+class FirstLayerSparse(SparseConvNet):
+    """A sparse convolution first, which fills most gaps, and plain ones behind it."""
+
+    later = nn.Conv2d
+
+
+class MaskedConvNet(SparseConvNet):
+    """The mask without the division."""
+
+    convolution = MaskedConv2d
+
+
+class PartialConvNet(SparseConvNet):
+    convolution = PartialConv2d
+
+
+class NormalizedConvNet(SparseConvNet):
+    """Its max-pooling is that of the others, of features and of confidences each by themselves."""
+
+    convolution = NormalizedConv2d
+
+
+NETWORKS = dict(zip(MODELS, (SparseConvNet, ConvNet, ConvNetMask), strict=True)) | dict(
+    zip(
+        ALTERNATIVES,
+        (ConvNetRescaled, FirstLayerSparse, ConvNetDivided, MaskedConvNet, PartialConvNet, NormalizedConvNet),
+        strict=True,
+    )
+)
 
 
 def build(model: str, architecture: str = "mnist") -> Network:
@@ -241,7 +297,7 @@ def channels_at_work(network: Network, image: Tensor, mask: Tensor) -> int:
     The others are dead (always 0) or linear (never 0) on these images.
     """
     first = network.layers[0]
-    features = first(image, mask)[0] if isinstance(first, SparseConv2d) else first(image)
+    features = first(image, mask)[0] if isinstance(first, MaskedLayer) else first(image)
     passed = (features > 0).float().mean(dim=(0, 2, 3))
     return int(((passed > 0.01) & (passed < 0.99)).sum())
 
@@ -256,7 +312,7 @@ def output_variances(network: Network, image: Tensor, mask: Tensor) -> dict[str,
     def measure(layer: nn.Module, _, output: Tensor | tuple[Tensor, Tensor]) -> None:
         kind = "linear layer" if isinstance(layer, nn.Linear) else "convolution"
         counts[kind] += 1
-        features = output[0] if isinstance(layer, SparseConv2d) else output
+        features = output[0] if isinstance(layer, MaskedLayer) else output
         variances[f"{kind} {counts[kind]}"] = features.transpose(0, 1).flatten(1).var(dim=1).mean().item()
 
     for layer in network.layers:
@@ -266,8 +322,14 @@ def output_variances(network: Network, image: Tensor, mask: Tensor) -> dict[str,
     return variances
 
 
+def _plain(layer: nn.Module, image: Tensor) -> Tensor:
+    if type(layer) is nn.Conv2d:
+        return conv2d(image, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+    return layer(image)
+
+
 def _through(layer: nn.Module, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    if isinstance(layer, SparseConv2d):
+    if isinstance(layer, MaskedLayer):
         image, seen = layer(image, mask)
         return image, seen if layer.dilates else mask
     if isinstance(layer, (nn.MaxPool2d, nn.CircularPad2d, nn.ZeroPad2d)):

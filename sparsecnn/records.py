@@ -1,6 +1,7 @@
 """What a row of results holds: a run's Experiment, what was measured after an epoch, and where it was measured."""
 
 import io
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -53,6 +54,8 @@ LATER = {
     "split_seed": 0,
     "loss": "cross entropy",
     "schedule": "constant",
+    "fill": "own",
+    "images": "as they are",
     **dict.fromkeys(METRICS, float("nan")),
     "test_correct": None,
     "transfer": "",
@@ -118,7 +121,10 @@ def read_rows(path: Path) -> pd.DataFrame:
     for name in FRACTIONS:
         rows[name] = rows[name].map(_number)
     for name, pattern in PATTERNS.items():
-        refuse(rows[name].notna() & ~rows[name].astype(str).str.fullmatch(pattern), name)
+        # By Python: where pyarrow is installed, pandas' own matching is Arrow's, which knows other expressions.
+        matches = re.compile(pattern).fullmatch
+        wrong = [isinstance(text, str) and not matches(text) for text in rows[name]]
+        refuse(pd.Series(wrong, index=rows.index, dtype=bool), name)
     for name in [name for name in COLUMNS if name not in PATTERNS]:
         kind = FILLED.get(name, float)
         values = rows[name] if kind is str else pd.to_numeric(rows[name], errors="coerce")

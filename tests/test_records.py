@@ -38,6 +38,23 @@ def test_text_that_looks_like_a_number_stays_text(tmp_path, name, text):
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("storage", ["python", "pyarrow"])
+def test_text_is_checked_however_pandas_stores_it(tmp_path, storage):
+    if storage == "pyarrow":
+        pytest.importorskip("pyarrow")
+    path, transfer = tmp_path / "runs.csv", "uniform:0.3=51.2 blocks:0.9=12.25/1.5"
+    rows_with(transfer=transfer).to_csv(path, index=False)
+    with pd.option_context("mode.string_storage", storage):
+        rows = read_rows(path)
+        assert rows["commit"].dtype.storage == storage
+        assert rows["transfer"].tolist() == [transfer] * 4 and rows["test_correct"].tolist() == ["3 4 5"] * 4
+        assert read_rows(path.with_name("no.csv")).empty
+        for name, text in {"transfer": transfer + " ", "test_correct": "3  4", "commit": "abc123"}.items():
+            rows_with(**{name: text}).to_csv(path, index=False)
+            with pytest.raises(ResultsError, match=f"line 2: {name}={text} is not allowed"):
+                read_rows(path)
+
+
 def columns_with(text: str, **settings) -> str:
     return pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False).to_csv(index=False, **settings)
 

@@ -40,7 +40,7 @@ def window_scale(
     padding_observed: bool = False,
     groups: int = 1,
 ) -> tuple[Tensor, Tensor]:
-    """What the sum over each window is multiplied by, 1 / (its observed pixels + eps), and whether it has any.
+    """What the sum over each window is multiplied by, 1 / (its observed pixels + eps) or 0, and whether it has any.
 
     ``observed``, bool, has one channel, and so have the two results; or as many as the features, and they ``groups``:
     an observed pixel then counts as the share of the group's channels that are. With ``scale`` "window" the factor is
@@ -106,15 +106,16 @@ def _one_channel(observed: Tensor, groups: int) -> tuple[Tensor, int]:
 
 
 def _factor(sums: Tensor, deep: int, whole: int | Tensor | None, eps: float, dtype: torch.dtype) -> Tensor:
-    # An empty window's sum is 0, so there any finite number will do, and 1e8 would be none in float16.
-    count = sums.clamp(min=1).to(torch.float64 if dtype == torch.float64 else torch.float32)
+    sums = sums.to(torch.float64 if dtype == torch.float64 else torch.float32)
+    count = sums.clamp(min=1)
     if deep > 1:
         count = count / deep
     count = count.add_(eps)
     if whole is not None:
         whole = whole.to(count.dtype) if isinstance(whole, Tensor) else whole
         count = count / (whole + eps)  # 1 where all is observed
-    return count.reciprocal_()
+    # 0 for an empty window, whose sum need not be 0: Winograd convolutions take its neighbours in and out, and round.
+    return sums.clamp(max=1).div_(count)
 
 
 def _regroup(of_images: Tensor, observed: Tensor) -> Tensor:

@@ -4,10 +4,12 @@ import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import torch
 from torch import Generator, Tensor
 
+from ..data import inpainting
 from ..data.images import Images
 from ..data.masks import bernoulli_mask, exact_count_mask, exact_count_masks, pack, seed_from, unpack
 from ..experiment import MNIST, Experiment, family_of, levels_of
@@ -26,7 +28,8 @@ __all__ = [
 
 PART = 256  # images whose fixed masks come from one generator
 # What a seed's random numbers are for; each purpose has a stream of its own.
-WEIGHTS, ORDER, TRAIN_MASKS, VALIDATION_MASKS, TEST_MASKS, FIXED_MASKS, DROPOUT, CONDITION_MASKS, MIXED_MASKS = range(9)
+WEIGHTS, ORDER, TRAIN_MASKS, VALIDATION_MASKS, TEST_MASKS, FIXED_MASKS, DROPOUT = range(7)
+CONDITION_MASKS, MIXED_MASKS, ADAPTATION_MASKS = range(7, 10)
 
 # Masks of a given count, height and width by a generator.
 Scheme = Callable[[int, int, int, Generator], Tensor]
@@ -83,11 +86,29 @@ def on_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
+def _normalised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Of pixels from 0 to 255."""
+    return pixels.float().div_(255).sub_(mean).div_(std)
+
+
+def _around(pixels: Tensor, mask: Tensor, fill: str) -> Tensor:
+    """Pixels, uint8, whose missing ones are filled from those around, on their device."""
+    filled = inpainting.METHODS[fill](pixels.cpu().numpy(), mask.cpu().numpy())
+    return torch.from_numpy(filled).to(pixels.device)
+
+
 @functools.lru_cache(maxsize=1)  # all runs of a process share it
 def _on_black(data: Images, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Normalised images less the value of black, that value, and the labels."""
     mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (data.mean, data.std))
     return (data.images / 255).div_(std).to(device), (-mean / std).to(device), data.labels.to(device)
+
+
+@functools.lru_cache(maxsize=1)  # likewise
+def _inverted(data: Images) -> Images:
+    """Black for white."""
+    mean = tuple(1 - value for value in data.mean)
+    return replace(data, images=255 - data.images, mean=mean)
 
 
 @functools.lru_cache(maxsize=1)  # likewise: over a gigabyte, on its way to a GPU
@@ -117,7 +138,11 @@ class Batches:
     """
 
     def __init__(self, data: Images, experiment: Experiment, device: torch.device):
+        if experiment.images == "inverted":
+            data = _inverted(data)
         self.hold(data, device)
+        self.data, self.fill = data, experiment.fill
+        self.mean, self.std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in (data.mean, data.std))
         self.brightness_is_mask = experiment.mask == "brighter than the mean"
         self.device, self.size = device, tuple(data.images.shape[2:])
         own = random_scheme(experiment.dataset, experiment.sparsity)
@@ -139,8 +164,19 @@ class Batches:
     def masked(self, chosen: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Normalised images, what the network is told is observed, and labels; N x C x H x W, N x 1 x H x W, N."""
         chosen, mask = (on_device(tensor, self.device) for tensor in (chosen, mask))
-        image = self.above_black[chosen] * mask + self.black
+        if self.fill in inpainting.METHODS:
+            pixels = _around(self.data.images[chosen.cpu()].to(self.device), mask, self.fill)
+            image = _normalised(pixels, self.mean, self.std)
+        else:
+            image = self.above_black[chosen] * mask + self.black
+            if self.fill not in ("own", "black"):
+                image += (self.constant() - self.black) * ~mask
         return image, image > 0 if self.brightness_is_mask else mask, self.labels[chosen]
+
+    def constant(self) -> Tensor:
+        """What stands in every missing pixel where the fill is one colour, normalised."""
+        colours = {"black": torch.zeros_like(self.mean), "grey": torch.full_like(self.mean, 0.5), "mean": self.mean}
+        return (colours[self.fill] - self.mean) / self.std
 
 
 class FixedMaskBatches(Batches):
@@ -152,6 +188,7 @@ class FixedMaskBatches(Batches):
     def __init__(self, data: Images, experiment: Experiment, device: torch.device):
         self.mean, self.std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in (data.mean, data.std))
         (self.images, self.labels), self.data = _as_they_are(data, device), data
+        self.fill, self.filled = experiment.fill, None
         self.device, self.size = device, tuple(data.images.shape[2:])
         trained_at = experiment.sparsity if experiment.trained_at == "own sparsity" else experiment.trained_at
         self.fixed = {
@@ -164,9 +201,25 @@ class FixedMaskBatches(Batches):
 
     def masked(self, chosen: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         chosen, mask = (on_device(tensor, self.device) for tensor in (chosen, mask))
-        image = self.images[chosen].float().div_(255).sub_(self.mean).div_(self.std).mul_(mask)
+        if self.fill in inpainting.METHODS:
+            image = _normalised(self._filled(chosen, mask), self.mean, self.std)
+        else:
+            image = _normalised(self.images[chosen], self.mean, self.std).mul_(mask)
+            if self.fill not in ("own", "mean"):
+                image += self.constant() * ~mask
         self.data.unload()
         return image.contiguous(memory_format=torch.channels_last), mask, self.labels[chosen]
+
+    def _filled(self, chosen: Tensor, mask: Tensor) -> Tensor:
+        """To fill takes longer than a step: what the fixed masks leave is filled once, and kept in whole numbers."""
+        if not torch.equal(mask, self.draw("own", None, chosen)):
+            return _around(self.images[chosen], mask, self.fill)
+        if self.filled is None:
+            self.filled, self.known = torch.empty_like(self.images), torch.zeros_like(self.labels, dtype=torch.bool)
+        if len(new := chosen[~self.known[chosen]]):
+            around = _around(self.images[new], self.draw("own", None, new), self.fill)
+            self.filled[new], self.known[new] = around.round_().to(torch.uint8), True
+        return self.filled[chosen]
 
 
 class ScanBatches(Batches):

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..experiment import MNIST, Experiment
+from ..data.inpainting import METHODS
+from ..experiment import ADAPTED, MNIST, MODELS, Experiment
 from ..layers import SparseConv2d, keep_observed, window_scale
 from ..models import FLATTEN, LAYERS, RELU, Conv, Linear, Network
 from .evaluation import BATCHES
@@ -85,11 +86,13 @@ def ensembles_of(experiments: list[Experiment], device: str, workers: int = 1) -
     for seed and sparsity, shared out among the workers. The CPU is as busy with one network as with many, and so is a
     GPU with one of Caltech-101's.
 
-    Training on every sparsity is left alone: its masks depend on how many are drawn at once.
+    Training on every sparsity is left alone: its masks depend on how many are drawn at once. So is what is tested
+    adapted.
     """
     ensembles = defaultdict(list)
     for number, run in enumerate(experiments):
-        together = device == "cuda" and run.dataset in MNIST and run.trained_at == "own sparsity" and _is_known(run)
+        alone = run.trained_at != "own sparsity" or run.tested_at == ADAPTED
+        together = device == "cuda" and run.dataset in MNIST and not alone and _is_known(run)
         ensembles[replace(run, seed=0, sparsity=0.0) if together else number].append(number)
     parts = []
     for numbers in ensembles.values():
@@ -101,6 +104,8 @@ def ensembles_of(experiments: list[Experiment], device: str, workers: int = 1) -
 
 
 def _is_known(run: Experiment) -> bool:
+    if run.model not in MODELS or run.fill in METHODS:
+        return False
     return all(
         isinstance(layer, (Conv, Linear)) or layer in (RELU, FLATTEN) for layer in LAYERS[run.architecture].layers
     )

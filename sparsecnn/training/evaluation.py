@@ -14,7 +14,7 @@ from ..data.masks import ring_mask, row_mask, seed_from, square_mask, unpack
 from ..experiment import KITTI, Experiment, levels_of
 from .batches import CONDITION_MASKS, EnsembleBatches, draw_packed, on_device, random_scheme
 
-__all__ = ["CONDITIONS", "conditions_of", "masks_of_test", "tallies", "transfer"]
+__all__ = ["CONDITIONS", "conditions_of", "masks_of_test", "masks_under", "tallies", "transfer"]
 
 T = TypeVar("T")
 Masks = Callable[[Tensor], Tensor]  # for images of these indices, R x N
@@ -65,26 +65,37 @@ def transfer(
         measure: gives that for the networks under given masks.
         test: the test images' indices, ascending.
     """
-    found, place = [{} for _ in experiments], test.to(source.device)
-    dataset = experiments[0].dataset
-    which = torch.arange(len(experiments), device=source.device).unsqueeze(1)
+    found, dataset = [{} for _ in experiments], experiments[0].dataset
     for kind, level in conditions_of(dataset):
         others = [(kind, level) != ("random", run.sparsity) for run in experiments]
         if any(others):
-            of_runs = [masks_of_test(dataset, run.seed, kind, level, len(test), source.size) for run in experiments]
-            packed = torch.stack(of_runs).to(source.device)
-
-            def masks(chosen: Tensor, packed: Tensor = packed) -> Tensor:
-                return unpack(packed[which, torch.searchsorted(place, chosen)], source.size[1])
-
-            for of_run, other, measured in zip(found, others, measure(masks), strict=True):
+            measured = measure(masks_under(experiments, kind, level, test, source))
+            for of_run, other, of_test in zip(found, others, measured, strict=True):
                 if other:
-                    of_run[kind, level] = measured
+                    of_run[kind, level] = of_test
     return found
 
 
+def masks_under(
+    experiments: list[Experiment],
+    kind: str,
+    level: float,
+    images: Tensor,
+    source: EnsembleBatches,
+    stream: int = CONDITION_MASKS,
+) -> Masks:
+    """One of :func:`conditions_of`'s masks for each of these images (indices, ascending), by each run's seed."""
+    place, which = images.to(source.device), torch.arange(len(experiments), device=source.device).unsqueeze(1)
+    dataset, count = experiments[0].dataset, len(images)
+    of_runs = [masks_of_test(dataset, run.seed, kind, level, count, source.size, stream) for run in experiments]
+    packed = torch.stack(of_runs).to(source.device)
+    return lambda chosen: unpack(packed[which, torch.searchsorted(place, chosen)], source.size[1])
+
+
 @functools.lru_cache(maxsize=32)  # all runs of a seed share them
-def masks_of_test(dataset: str, seed: int, kind: str, level: float, count: int, size: tuple[int, int]) -> Tensor:
+def masks_of_test(
+    dataset: str, seed: int, kind: str, level: float, count: int, size: tuple[int, int], stream: int = CONDITION_MASKS
+) -> Tensor:
     """Masks for so many test images under one of :func:`conditions_of`, as masks.pack has them; by the seed alone."""
 
     def structured(count: int, height: int, width: int, generator: Generator) -> Tensor:
@@ -93,7 +104,7 @@ def masks_of_test(dataset: str, seed: int, kind: str, level: float, count: int, 
         return {"square": square_mask, "rows": row_mask}[kind](count, height, width, level, generator)
 
     def generator_of_part(part: int) -> Generator:
-        numbers = (CONDITION_MASKS, CONDITIONS.index(kind), round(1000 * level), part)
+        numbers = (stream, CONDITIONS.index(kind), round(1000 * level), part)
         return Generator().manual_seed(seed_from(seed, *numbers))
 
     scheme = random_scheme(dataset, level) if kind == "random" else structured

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from ..data.datasets import split
 from ..data.images import Images
-from ..experiment import MNIST, Experiment, check_experiment, selection, task_of
+from ..experiment import ADAPTED, MNIST, Experiment, check_experiment, selection, task_of
 from ..models import Network, build
 from ..records import reported_row
+from .adaptation import adapted
 from .batches import ORDER, TEST_MASKS, TRAIN_MASKS, VALIDATION_MASKS, WEIGHTS, EnsembleBatches, generator_of, seed_of
 from .devices import release_freed_memory
 from .ensembles import Ensemble
@@ -74,7 +75,9 @@ def run_epochs(
     # back costs more time than it is worth.
     release = release_freed_memory if first.dataset not in MNIST else lambda: None
 
-    def measure(images: Tensor, masks: Masks) -> list[list[float]]:
+    def measure(
+        images: Tensor, masks: Masks, compute: Callable[[Tensor, Tensor], Tensor] = compute
+    ) -> list[list[float]]:
         release()
         network.eval()
         return tallies(compute, autocast, source, images, masks, objective.tally)
@@ -138,7 +141,7 @@ def run_epochs(
                     "transfer": "",
                 }
             )
-        if first.tested_at == "every sparsity":
+        if first.tested_at != "own sparsity":
             best = [_reported_epoch(first, history) == epoch for history in histories]
             chosen = _keep(network.state_dict(), best, chosen)
         try:
@@ -148,10 +151,13 @@ def run_epochs(
             raise
         if sitting.is_due():
             sitting.save(state())
-    if first.tested_at == "every sparsity":
+    if first.tested_at != "own sparsity":
         last = copy.deepcopy(network.state_dict())
         network.load_state_dict(chosen)
         elsewhere = transfer(experiments, lambda masks: measure(test, masks), test, source)
+        if first.tested_at == ADAPTED:
+            of_test = functools.partial(measure, test)
+            elsewhere[0] |= adapted(first, network, compute, autocast, of_test, source, train, test)
         network.load_state_dict(last)
         for history, of_run in zip(histories, elsewhere, strict=True):
             history[_reported_epoch(first, history) - 1]["transfer"] = " ".join(

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from sparsecnn import SparseConv2d, SparseMaxPool2d, sparse_conv2d
-from sparsecnn.layers import window_scale
+from sparsecnn import SparseConv2d, SparseConvTranspose2d, SparseMaxPool2d, sparse_conv2d
+from sparsecnn.layers import counting, window_scale
 from sparsecnn.training.devices import exact_float32
 
 GARBAGE = [float("nan"), float("inf"), -float("inf"), 1e30]
@@ -90,6 +90,22 @@ def test_an_empty_window_holds_exactly_the_bias(dtype, eps, autocast):
     assert 0 < empty.sum() < empty.numel()
     assert out.dtype == dtype and out.isfinite().all()
     assert torch.equal(out[empty], layer.bias.to(dtype).view(-1, 1, 1).expand_as(out)[empty])
+
+
+@pytest.mark.parametrize("scale", ["count", "window"])
+@pytest.mark.parametrize(
+    ("make", "convolutions"), [(SparseConv2d, counting.CONVOLVE), (SparseConvTranspose2d, counting.TRANSPOSE)]
+)
+def test_an_empty_window_holds_exactly_the_bias_however_sums_are_rounded(monkeypatch, make, convolutions, scale):
+    # Winograd convolutions, which cuDNN has, take neighbours into a sum and out again: a rounding error stays.
+    features, mask = small()
+    layer, exact = make(2, 3, 3, padding=1, scale=scale), convolutions[2]
+    before, _ = layer(features, mask)
+    monkeypatch.setitem(convolutions, 2, lambda *args, **geometry: exact(*args, **geometry) + 1e-3)
+    out, seen = layer(features, mask)
+    empty = ~seen.expand_as(out)
+    assert empty.any() and not (out == before)[~empty].any()
+    assert torch.equal(out[empty], layer.bias.view(-1, 1, 1).expand_as(out)[empty])
 
 
 @pytest.mark.parametrize("kernel", [1, 3, (2, 5)])
@@ -316,8 +332,10 @@ def test_cuda_agrees_with_the_cpu_also_over_garbage(make):
     torch.testing.assert_close([out.cpu() for out in on_cuda], list(on_cpu), rtol=1e-4, atol=1e-5)
 
 
+# In float16 cuDNN can compute 3 x 3 windows by Winograd's F(4 x 4, 3 x 3), in bfloat16 it can't. Worked through on the
+# CPU, its errors here go to 0.006, fifteen times those of direct sums: a large window's error stays beside a small one.
 @pytest.mark.cuda
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 2e-2), (torch.float16, 3e-3)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 2e-2), (torch.float16, 1.5e-2)])
 def test_under_autocast_on_cuda_it_stays_close_and_empty_windows_hold_the_bias(dtype, tolerance):
     features, mask = small(channels=32)
     layer = SparseConv2d(32, 8, 3, padding="same")
