@@ -30,7 +30,7 @@ import training
 from sparsecnn.data.datasets import load
 from sparsecnn.experiment import MODELS, SPARSITIES, Experiment, experiment
 from sparsecnn.files import REPOSITORY, output_root, replacing
-from sparsecnn.models import LAYERS, build
+from sparsecnn.models import LAYERS, NETWORKS, build
 from sparsecnn.report.pages import markdown
 from sparsecnn.training.batches import EnsembleBatches
 from sparsecnn.training.devices import available_devices, exact_float32
@@ -204,6 +204,18 @@ def steps(here: Measurement) -> None:
             here.note(name, torch.cuda.max_memory_allocated() / 2**30, "GiB at most")
 
 
+def inference(here: Measurement) -> None:
+    """What an image costs a trained network: the report's three, and what else was tried."""
+    size = 2 if here.miniature else 128
+    image = torch.randn(size, 3, 224, 224, device=here.device).contiguous(memory_format=torch.channels_last)
+    mask = torch.rand(size, 1, 224, 224, device=here.device) > 0.3
+    for model in NETWORKS if not here.miniature else MODELS[:1]:
+        network = build(model, "caltech").to(here.device, memory_format=torch.channels_last).eval()
+        with torch.no_grad(), torch.autocast(here.device, torch.bfloat16), exact_float32():
+            took = here.milliseconds(lambda network=network: network(image, mask))
+        here.note(f"{model}, Caltech-101, batch {size}, bf16", 1000 * took / size, "us an image")
+
+
 def operations(run: Experiment) -> int:
     """Multiplications and additions of a training step; counted on tensors without values."""
     network, (channels, height, width) = build(run.model, run.architecture).to("meta"), LAYERS[run.architecture].image
@@ -245,7 +257,7 @@ def layer(here: Measurement) -> None:
         here.note(f"{row.shape}, batch {row.batch}, {row.precision}, {row.mode}: {row.way}", row.ratio, "x nn.Conv2d")
 
 
-PARTS = {part.__name__: part for part in (smoke, tests, machine, convolutions, steps, ensembles, layer)}
+PARTS = {part.__name__: part for part in (smoke, tests, machine, convolutions, steps, inference, ensembles, layer)}
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -1,30 +1,59 @@
-"""Caltech-101's runs in the order in which they are wanted, until the minutes are over; each is stored as it ends.
+"""The runs of a bare machine with a GPU in the order in which they are wanted, until the minutes are over; each is
+stored as it ends.
 
-    python benchmarks/gpu/runs.py --minutes 8 [--workers 2] [--miniature]
+    python benchmarks/gpu/runs.py LIST --minutes 8 [--workers 2] [--device cuda] [--miniature]
 
---miniature: two runs of the list on a CPU, on eight images, so that what goes before and after them can be rehearsed.
+LIST is one of wanted()'s. --miniature: two runs on a CPU, on eight images, so that what goes before and after them can
+be rehearsed.
 """
 
 import argparse
+import itertools
 import time
 from dataclasses import replace
 
 from sparsecnn.experiment import Experiment, grid
-from sparsecnn.studies import bridges, hyperparameters, matrix, other_splits
+from sparsecnn.studies import (
+    alternatives,
+    batch_norms,
+    depth_training,
+    hyperparameters,
+    matrix,
+    other_splits,
+)
 from sparsecnn.sweep import missing, sweep
 
+HOST = (
+    "ConvNet, nearest filled",
+    "ConvNet, blur filled",
+    "ConvNet, inpainting filled",
+)  # the host's work takes longest
 
-def wanted() -> dict[str, list[Experiment]]:
+
+def wanted(name: str) -> dict[str, list[Experiment]]:
     """What to train, the most wanted first."""
-    steps = [step for steps in bridges("caltech101", seeds=3).values() for step in steps]
+    if name == "kitti":
+        longest = sorted(itertools.chain(*depth_training().values()), key=lambda run: -run.epochs)
+        return {"length of training": longest, "matrix": matrix("kitti_range")[::-1]}
+    of_way = alternatives("mnist" if name == "mnist" else "caltech101")
+    if name == "filled":
+        return {"from around": [run for way in HOST[:1] for run in of_way[way]]}
+    if name == "mnist":
+        runs = sorted(itertools.chain(*of_way.values()), key=lambda run: run.seed)
+        return {"matrix": matrix("mnist"), "alternatives": [run for run in runs if run.fill != "inpainting"]}
+    first = {way: [run for run in runs if run.seed == 0] for way, runs in of_way.items() if way not in HOST}
+    adapted = {way: of_way[way] for way in ("ConvNet", "SparseConvNet", "ConvNet + mask")}
     return {
-        "controlled, three seeds": matrix("caltech101", seeds=3),
-        "as_run, three seeds": grid("caltech101", "as_run", seeds=3),
+        "adapted": sorted(itertools.chain(*adapted.values()), key=lambda run: (run.seed, run.sparsity)),
+        "alternatives, one seed": list(itertools.chain(*first.values())),
+        "learning rates and batch sizes": hyperparameters("caltech101", learning_rates=(1e-4,), batch_sizes=(64, 128)),
+        "trained on every sparsity": [run for run in matrix("caltech101") if run.trained_at == "every sparsity"],
         "other splits": other_splits("caltech101"),
-        "learning rates and batch sizes, three seeds": hyperparameters("caltech101", seeds=3),
-        "bridges, three seeds": list(dict.fromkeys(run for step in steps for run in step.runs)),
-        "controlled, five seeds": matrix("caltech101", seeds=5),
-        "as_run, five seeds": grid("caltech101", "as_run", seeds=5),
+        "two convolutions, a batch norm each": batch_norms("caltech101")[2, "each"],
+        "as_run, three seeds": [run for run in grid("caltech101", "as_run") if run.sparsity in (0.3, 0.7)],
+        "matrix": matrix("caltech101"),
+        "batch norms": list(itertools.chain(*batch_norms("caltech101").values())),
+        "alternatives": list(itertools.chain(*(of_way[way] for way in first))),
     }
 
 
@@ -36,20 +65,20 @@ def miniature() -> dict[str, list[Experiment]]:
 
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    ask.add_argument("list", choices=("caltech", "filled", "kitti", "mnist"))
     ask.add_argument("--minutes", type=float, required=True)
     ask.add_argument("--workers", type=int)
+    ask.add_argument("--device", default="cuda")
     ask.add_argument("--miniature", action="store_true")
     asked = ask.parse_args()
-    end = time.monotonic() + 60 * asked.minutes
-    for name, runs in (miniature() if asked.miniature else wanted()).items():
-        left, begun = (end - time.monotonic()) / 60, time.monotonic()
-        if left <= 0:
-            print(f"{name}: no time left for {len(missing(runs))} runs", flush=True)
-            continue
-        before = len(missing(runs))
-        sweep(runs, "cpu" if asked.miniature else "cuda", workers=asked.workers, minutes=left)
-        done = before - len(missing(runs))
-        print(f"{name}: {done} of {before} missing runs in {time.monotonic() - begun:.0f} s", flush=True)
+    groups = miniature() if asked.miniature else wanted(asked.list)
+    before = {name: len(missing(runs)) for name, runs in groups.items()}
+    everything = list(dict.fromkeys(itertools.chain(*groups.values())))  # one sweep, whose processes start once
+    begun = time.monotonic()
+    sweep(everything, "cpu" if asked.miniature else asked.device, workers=asked.workers, minutes=asked.minutes)
+    for name, runs in groups.items():
+        print(f"{asked.list}, {name}: {before[name] - len(missing(runs))} of {before[name]} missing runs", flush=True)
+    print(f"{asked.list}: {time.monotonic() - begun:.0f} s", flush=True)
 
 
 if __name__ == "__main__":
