@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import pytest
 import torch
+import torch.nn.functional as F
 
 from sparsecnn.experiment import MODELS
 from sparsecnn.report.scans import Completions, _smooth
@@ -27,13 +28,28 @@ def test_errors_are_told_by_kind_of_cells(street):
     assert shares["not given"] == pytest.approx(80, abs=1) and shares["given"] == pytest.approx(20, abs=1)
     assert shares["smooth surfaces"] + shares["edges"] == pytest.approx(shares["not given"])
     near = table.loc["nearest neighbour"]
-    assert near["given"] == near["a wall"] == 0 and 0 < near["smooth surfaces"] < near["not given"] < near["edges"]
+    assert (
+        near["given"] == 0
+        and near["a metre passed on"] == pytest.approx(1)
+        and 0 < near["smooth surfaces"] < near["not given"] < near["edges"]
+    )
     networks = table.loc[list(MODELS)]
-    assert (networks > 0).all(axis=None)
+    assert (networks > 0).all(axis=None) and networks["a metre passed on"].lt(1).all()
     off = (street.filled["ConvNet"] - street.scans).abs()
     asked = (street.scans > 0) & ~street.given
     by_hand = torch.stack([error[where].mean() for error, where in zip(off, asked, strict=True)]).mean()
     assert networks.loc["ConvNet", "not given"] == pytest.approx(by_hand.item(), rel=1e-5)
+
+
+def test_a_mean_over_a_window_passes_on_one_part_in_as_many(street, monkeypatch):
+    def mean(scans, given):
+        count = F.avg_pool2d(given.double(), 11, stride=1, padding=5, divisor_override=1)
+        return F.avg_pool2d(scans.double() * given, 11, stride=1, padding=5, divisor_override=1) / count
+
+    monkeypatch.setattr(street, "_filled", lambda scans, given: {"mean": mean(scans, given)})
+    monkeypatch.setattr(street, "filled", {"mean": mean(street.scans, street.given)})
+    counts = F.avg_pool2d(street.given.double(), 11, stride=1, padding=5, divisor_override=1)[street.given]
+    assert street.passed_on()["mean"] == pytest.approx((1 / counts).mean().item(), rel=0.3)
 
 
 def test_a_cell_is_smooth_where_no_measured_neighbour_is_far_off():
