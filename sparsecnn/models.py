@@ -201,7 +201,10 @@ class ConvNetMask(Network):
     def forward(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
         mask = _all_observed(image) if mask is None else mask
         mask = mask.to(image.dtype).expand(len(image), -1, -1, -1)
-        return super().forward(torch.cat([image, mask], dim=1))
+        image = torch.cat([image, mask], dim=1)
+        if image.device.type == "cuda":  # where to join them loses the layout that is fast there
+            image = image.contiguous(memory_format=torch.channels_last)
+        return super().forward(image)
 
 
 class ConvNetRescaled(Network):

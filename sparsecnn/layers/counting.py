@@ -51,7 +51,9 @@ def window_scale(
     edges = edges_of(kernel, padding, dilation)
     # The compiler would work a sum out again for every channel; a convolution it leaves whole.
     on_cpu = observed.device.type == "cpu"
-    if torch.jit.is_tracing() or torch.compiler.is_exporting() or (on_cpu and torch.compiler.is_compiling()):
+    # On CUDA small windows cost what it takes to start their kernels, of which a convolution needs the fewest.
+    few = observed.device.type == "cuda" and math.prod(kernel) <= 49 and not torch.compiler.is_compiling()
+    if few or torch.jit.is_tracing() or torch.compiler.is_exporting() or (on_cpu and torch.compiler.is_compiling()):
         if padding_observed:
             images, padding = F.pad(images.float(), flat(edges), value=deep), (0,) * len(kernel)
         sums = _by_ones(CONVOLVE, images, kernel, stride=stride, padding=padding, dilation=dilation)
