@@ -189,9 +189,9 @@ def test_the_depth_notebook_trains_what_it_is_asked_for(output):
         "07_depth", output, dataset="street", sparsity=0.8, seeds=1, epochs=1, train_images=2, device="cpu"
     )
     scope = text_of(outputs["scope"])
-    assert "matrix: 3 of 3 runs" in scope and "training: 15 of 15 runs" in scope
+    assert "matrix: 3 of 3 runs" in scope and "training: 18 of 18 runs" in scope
     for figure in ("matrix", "training", "pictures"):
         assert has_figure(outputs[figure]), figure
     assert "nearest neighbour" in text_of(outputs["others"]) and "edges" in text_of(outputs["errors"])
-    assert set(store.read("street", "controlled")["epochs"]) == {1, 4, 16}
+    assert set(store.read("street", "controlled")["epochs"]) == {1, 2, 4, 16}
     assert not list((output / "results").glob("*.csv"))
