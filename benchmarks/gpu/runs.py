@@ -12,7 +12,7 @@ import itertools
 import time
 from dataclasses import replace
 
-from sparsecnn.experiment import Experiment, grid
+from sparsecnn.experiment import MODELS, Experiment, grid
 from sparsecnn.studies import (
     alternatives,
     batch_norms,
@@ -33,27 +33,35 @@ HOST = (
 def wanted(name: str) -> dict[str, list[Experiment]]:
     """What to train, the most wanted first."""
     if name == "kitti":
-        longest = sorted(itertools.chain(*depth_training().values()), key=lambda run: -run.epochs)
-        return {"length of training": longest, "matrix": matrix("kitti_range")[::-1]}
+        longer = [run for run in itertools.chain(*depth_training().values()) if 20 < run.epochs < 100]
+        return {"longer training": longer, "matrix": matrix("kitti_range")[::-1]}
     of_way = alternatives("mnist" if name == "mnist" else "caltech101")
     if name == "filled":
-        return {"from around": [run for way in HOST[:1] for run in of_way[way]]}
+        return {"from around": of_way[HOST[0]]}
     if name == "mnist":
         runs = sorted(itertools.chain(*of_way.values()), key=lambda run: run.seed)
         return {"matrix": matrix("mnist"), "alternatives": [run for run in runs if run.fill != "inpainting"]}
-    first = {way: [run for run in runs if run.seed == 0] for way, runs in of_way.items() if way not in HOST}
-    adapted = {way: of_way[way] for way in ("ConvNet", "SparseConvNet", "ConvNet + mask")}
+    adapted = list(itertools.chain(*(of_way[model] for model in MODELS)))
+
+    def of_seed(seed: int, *ways: str) -> list[Experiment]:
+        return [run for way in ways for run in of_way[way] if run.seed == seed]
+
+    told = ("ConvNet, input rescaled", "first layer sparse", "partial convolution", "ConvNet, grey filled")
+    others = [way for way in of_way if way not in (*MODELS, *told, *HOST)]
     return {
-        "adapted": sorted(itertools.chain(*adapted.values()), key=lambda run: (run.seed, run.sparsity)),
-        "alternatives, one seed": list(itertools.chain(*first.values())),
-        "learning rates and batch sizes": hyperparameters("caltech101", learning_rates=(1e-4,), batch_sizes=(64, 128)),
+        "adapted": [run for run in adapted if run.seed == 0],
+        "alternatives, one seed": of_seed(0, *told),
+        "adapted, second seed": [run for run in adapted if run.seed == 1],
+        "adapted, third seed": [run for run in adapted if run.seed == 2],
+        "learning rate of 1e-4": hyperparameters("caltech101", learning_rates=(1e-4,), batch_sizes=(64, 128)),
+        "more alternatives, one seed": of_seed(0, *others),
         "trained on every sparsity": [run for run in matrix("caltech101") if run.trained_at == "every sparsity"],
-        "other splits": other_splits("caltech101"),
         "two convolutions, a batch norm each": batch_norms("caltech101")[2, "each"],
+        "other splits": other_splits("caltech101"),
         "as_run, three seeds": [run for run in grid("caltech101", "as_run") if run.sparsity in (0.3, 0.7)],
         "matrix": matrix("caltech101"),
+        "alternatives, two seeds": [*of_seed(1, *told, *others), *of_seed(2, *told, *others)],
         "batch norms": list(itertools.chain(*batch_norms("caltech101").values())),
-        "alternatives": list(itertools.chain(*(of_way[way] for way in first))),
     }
 
 
