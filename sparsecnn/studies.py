@@ -366,8 +366,8 @@ def depth_training(
     dataset: str = "kitti_range", sparsity: float | None = None, seeds: int | None = None, **changes
 ) -> dict[str, list[Experiment]]:
     """Whether longer training brings depth's networks to what needs none, or another start or loss does: all three
-    networks as ``controlled`` has them, and with 2, 4 and 16 times its epochs; SparseConvNet and ConvNet with a start that
-    makes up for what the layer divides by, and by the other losses. One seed by default."""
+    networks as ``controlled`` has them, and with 2, 4 and 16 times its epochs; SparseConvNet and ConvNet with a start
+    that makes up for what the layer divides by, and by the other losses. One seed by default."""
     check_choice("dataset", dataset, KITTI)
     level = DEPTH_SPARSITY if sparsity is None else sparsity
     epochs = changes.pop("epochs", SETTINGS[family_of(dataset), "controlled"]["epochs"])
