@@ -13,7 +13,7 @@ from .checks import check_choice
 from .experiment import ALTERNATIVES, MODELS
 from .layers import SparseConv2d
 from .layers.alternatives import MaskedConv2d, NormalizedConv2d, PartialConv2d
-from .layers.arithmetic import by_blocks_is_faster, conv2d, convolve_by_blocks
+from .layers.arithmetic import conv2d
 from .layers.functional import MaskedLayer
 
 __all__ = [

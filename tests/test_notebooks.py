@@ -182,3 +182,16 @@ def test_the_discussion_trains_what_it_is_asked_for(output):
     assert "digits (scikit-learn's, standing in for MNIST), matrix: 3 of 3 runs" in text_of(outputs["scope"])
     assert has_figure(outputs["structured"])
     assert not list((output / "results").glob("*.csv"))
+
+
+def test_the_depth_notebook_trains_what_it_is_asked_for(output):
+    outputs = execute(
+        "07_depth", output, dataset="street", sparsity=0.8, seeds=1, epochs=1, train_images=2, device="cpu"
+    )
+    scope = text_of(outputs["scope"])
+    assert "matrix: 3 of 3 runs" in scope and "training: 18 of 18 runs" in scope
+    for figure in ("matrix", "training", "pictures"):
+        assert has_figure(outputs[figure]), figure
+    assert "nearest neighbour" in text_of(outputs["others"]) and "edges" in text_of(outputs["errors"])
+    assert set(store.read("street", "controlled")["epochs"]) == {1, 2, 4, 16}
+    assert not list((output / "results").glob("*.csv"))

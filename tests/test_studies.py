@@ -178,9 +178,9 @@ def test_other_splits_are_controlled_runs_but_for_the_split():
 def test_depths_training_changes_one_thing_about_the_matrix_runs():
     ways = depth_training()
     base = ways.pop("as it is")
-    assert set(base) <= set(matrix("kitti_range")) and {run.sparsity for run in base} == {0.8}
+    assert set(base) <= set(grid("kitti_range")) and {run.sparsity for run in base} == {0.8}
     assert [run.model for run in base] == list(MODELS)
-    assert len(set(itertools.chain(base, *ways.values()))) == 3 * 3 + 3 * 2
+    assert len(set(itertools.chain(base, *ways.values()))) == 4 * 3 + 3 * 2
     for runs in ways.values():
         for run, reference in zip(runs, base, strict=False):
             assert run != reference

@@ -16,7 +16,7 @@ from ..files import HOME, named_folder, output_root
 from ..progress import bar
 from .images import TITLES
 
-__all__ = ["BY_HAND", "DataError", "OfflineError", "cache_folder", "data_root", "fetch", "find", "places"]
+__all__ = ["BY_HAND", "DataError", "OfflineError", "cache_folder", "data_root", "fetch", "find", "md5_sums", "places"]
 
 PATIENCE = 20  # seconds that a download may stand still
 RETRIES = 2
@@ -94,6 +94,11 @@ def data_root() -> Path:
 def cache_folder() -> Path:
     """Where decoded images are kept."""
     return HOME / "build/cache"
+
+
+def md5_sums(file: Path) -> dict[str, str]:
+    """Of each file of a data set, by its place in the data set's folder; a line a file, as md5sum writes them."""
+    return {name: md5 for md5, name in (line.split() for line in file.read_text(encoding="utf-8").splitlines())}
 
 
 def places() -> str:

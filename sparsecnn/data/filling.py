@@ -24,8 +24,7 @@ def nearest(values: np.ndarray, observed: np.ndarray, around: bool = False) -> n
         SettingError: where nothing is observed.
     """
     values, observed, inner = _beyond_the_ends(values, observed, around)
-    row, column = ndimage.distance_transform_edt(~observed, return_distances=False, return_indices=True)
-    return values[row, column][:, inner]
+    return _nearest(values, observed)[:, inner]
 
 
 def linear(values: np.ndarray, observed: np.ndarray, around: bool = False) -> np.ndarray:
@@ -34,8 +33,8 @@ def linear(values: np.ndarray, observed: np.ndarray, around: bool = False) -> np
     Raises:
         SettingError: where nothing is observed.
     """
-    filled = nearest(values, observed, around)
     values, observed, inner = _beyond_the_ends(values, observed, around)
+    filled = _nearest(values, observed)[:, inner]
     places = np.argwhere(observed)
     if min(len(np.unique(places[:, axis])) for axis in (0, 1)) < 2:  # a line has no triangles
         return filled
@@ -64,11 +63,16 @@ def morphology(values: np.ndarray, observed: np.ndarray, around: bool = False) -
     share = ndimage.gaussian_filter(known.astype(float), 1.1, truncate=2)
     found = FARTHER - ndimage.gaussian_filter(nearness, 1.1, truncate=2) / np.where(known, share, 1.0)
     if not known.all():
-        found = np.where(known, found, nearest(found, known))
+        found = np.where(known, found, _nearest(found, known))
     return found[:, inner]
 
 
 METHODS = {"nearest neighbour": nearest, "linear interpolation": linear, "morphology": morphology}
+
+
+def _nearest(values: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    row, column = ndimage.distance_transform_edt(~observed, return_distances=False, return_indices=True)
+    return values[row, column]
 
 
 def _diamond(size: int) -> np.ndarray:

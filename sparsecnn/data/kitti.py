@@ -19,7 +19,7 @@ from PIL import Image
 from ..checks import SettingError, check_range
 from ..files import ResultsError, replacing
 from ..progress import bar
-from .downloads import BY_HAND, DataError, data_root
+from .downloads import BY_HAND, DataError, data_root, md5_sums
 from .images import METRES, Images
 
 __all__ = ["COLUMNS", "RINGS", "CutShort", "by_drive", "convert", "range_image", "read_points", "scans"]
@@ -87,11 +87,6 @@ def range_image(points: np.ndarray) -> np.ndarray:
     return cells.astype(np.uint16)
 
 
-def _md5_of() -> dict[str, str]:
-    """Of each of the report's scans, by its place in the data set's folder."""
-    return {name: md5 for md5, name in (line.split() for line in MD5.read_text(encoding="utf-8").splitlines())}
-
-
 def _md5(cells: np.ndarray) -> str:
     return hashlib.md5(cells.astype("<u2").tobytes(), usedforsecurity=False).hexdigest()
 
@@ -104,7 +99,7 @@ def scans(folder: Path) -> Images:
     Raises:
         DataError: for the first one that is missing or not the one that it should be.
     """
-    md5_of = _md5_of()
+    md5_of = md5_sums(MD5)
     drives = sorted({name.split("/")[0] for name in md5_of})
     images = torch.empty(len(md5_of), 1, RINGS, COLUMNS)
     for image, (name, md5) in zip(images, md5_of.items(), strict=True):
@@ -152,7 +147,7 @@ def convert(raw: Path, folder: Path) -> str:
         raise DataError(
             f"no scans in {raw}: looked for 2011_09_26_drive_0005_sync/velodyne_points/data/*.bin or the like"
         )
-    place_of = {md5: name for name, md5 in _md5_of().items()}
+    place_of = {md5: name for name, md5 in md5_sums(MD5).items()}
     written, cut_short = set(), []
     with bar(len(paths), desc="Range images", unit="scan") as shown:
         for drive, path in paths:

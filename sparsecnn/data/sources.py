@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..progress import bar
-from .downloads import DataError, cache_folder
+from .downloads import DataError, cache_folder, md5_sums
 from .images import DIGITS, IMAGENET_SCALE, MNIST_SCALE, Images
 
 __all__ = ["caltech101", "caltech101_image", "caltech101_labels", "mnist"]
@@ -69,13 +69,8 @@ def mnist(folder: Path) -> Images:
     return Images("mnist", images, torch.cat(labels), DIGITS, test_count=len(labels[1]), **MNIST_SCALE)
 
 
-def _caltech101_md5() -> dict[str, str]:
-    """Of each image, by its place in the data set's folder."""
-    return {name: md5 for md5, name in (line.split() for line in CALTECH_MD5.read_text(encoding="utf-8").splitlines())}
-
-
 def caltech101_labels() -> Images:
-    folders = [name.split("/")[0] for name in _caltech101_md5()]
+    folders = [name.split("/")[0] for name in md5_sums(CALTECH_MD5)]
     classes = sorted(set(folders))
     labels = torch.tensor([classes.index(folder) for folder in folders])
     pixels = torch.empty((len(labels), 3, CALTECH_SIZE, CALTECH_SIZE), dtype=torch.uint8, device="meta")
@@ -84,7 +79,7 @@ def caltech101_labels() -> Images:
 
 def caltech101_image(folder: Path, index: int) -> Tensor:
     """One image as :func:`caltech101` has it, 3 x 224 x 224, uint8; no other file is checked and decoded."""
-    name, md5 = list(_caltech101_md5().items())[index]
+    name, md5 = list(md5_sums(CALTECH_MD5).items())[index]
     return torch.from_numpy(_decoded(folder, name, md5).copy())
 
 
@@ -97,7 +92,7 @@ def _decoded(folder: Path, name: str, md5: str) -> np.ndarray:
 
 def caltech101(folder: Path) -> Images:
     """Caltech-101 from the folders of its classes in ``folder``."""
-    md5_of = _caltech101_md5()
+    md5_of = md5_sums(CALTECH_MD5)
     names = list(md5_of)
     labelled = caltech101_labels()
     shape = tuple(labelled.images.shape)

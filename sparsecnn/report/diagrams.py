@@ -20,7 +20,7 @@ from ..models import LAYERS, Architecture, BatchNorm, Conv, Dropout, Linear, Max
 from .figures import COLOURS
 
 __all__ = [
-    "answers", "draw_network", "draw_sparse_convolution", "line_panels", "observed_counts", "picture_grid",
+    "answers", "bare", "draw_network", "draw_sparse_convolution", "line_panels", "observed_counts", "picture_grid",
     "worked_example",
 ]  # fmt: skip
 
@@ -44,7 +44,7 @@ def picture_grid(
     figure, panels = plt.subplots(len(rows), len(columns), figsize=figsize, squeeze=False)
     for line, (name, pictures) in zip(panels, rows.items(), strict=True):
         for panel, (image, mask) in zip(line, pictures, strict=True):
-            _bare(panel).imshow(_painted(image, mask))
+            bare(panel).imshow(_painted(image, mask))
             if shares:
                 panel.set_xlabel(f"{mask.float().mean():.1%} observed")
         line[0].set_ylabel(name, fontsize=12)
@@ -58,7 +58,7 @@ def answers(image: Tensor, mask: Tensor, scores: dict[str, Tensor], classes: Seq
     """A picture with pixels missing, and beside it how probable each network's scores (a number a class) make the
     classes; the right one's name is bold."""
     figure, panels = plt.subplots(1, len(scores) + 1, figsize=(2.4 * len(scores) + 2.4, 2.6))
-    _bare(panels[0]).imshow(_painted(image, mask))
+    bare(panels[0]).imshow(_painted(image, mask))
     panels[0].set_title(f"{1 - mask.float().mean():.0%} missing")
     for panel, (model, given) in zip(panels[1:], scores.items(), strict=True):
         shares = 100 * given.softmax(-1)
@@ -139,7 +139,7 @@ def _number_grids(
         shown = values.astype(float).round(2)
         reach = 1 if boolean else max(np.abs(shown).max(), 1e-9)
         colours = ListedColormap([MISSING, "white"]) if boolean else "PuOr_r"
-        _bare(panel).imshow(shown, cmap=colours, vmin=0 if boolean else -2 * reach, vmax=1 if boolean else 2 * reach)
+        bare(panel).imshow(shown, cmap=colours, vmin=0 if boolean else -2 * reach, vmax=1 if boolean else 2 * reach)
         for (row, column), value in np.ndenumerate(shown):
             panel.text(column, row, f"{value:.4g}", ha="center", va="center", fontsize=11 if len(shown) > 3 else 13)
         if title == next(iter(grids)):
@@ -164,7 +164,7 @@ def _painted(image: Tensor, mask: Tensor | None = None) -> np.ndarray:
     return picture
 
 
-def _bare(panel: Axes) -> Axes:
+def bare(panel: Axes) -> Axes:
     """Without ticks, grid and frame lines that a picture does not need."""
     panel.set(xticks=[], yticks=[])
     panel.grid(False)

@@ -169,7 +169,9 @@ def matrices(table: pd.DataFrame, beyond: pd.DataFrame, title: str) -> Figure:
                 )
     panels[0, 0].set_ylabel("missing in training (%)")
     if least == least:
-        figure.colorbar(drawn, ax=panels[0], label=scale, shrink=0.8)
+        bar = figure.colorbar(drawn, ax=panels[0], label=scale, shrink=0.8)
+        for axis in ("major", "minor"):  # of errors, not in powers of ten
+            getattr(bar.ax.yaxis, f"set_{axis}_formatter")("{x:g}")
     figure.suptitle(title)
     return figure
 

@@ -13,7 +13,7 @@ from PIL import Image
 from sparsecnn.checks import SettingError
 from sparsecnn.data import datasets, kitti, standins
 from sparsecnn.data.datasets import available, load, split
-from sparsecnn.data.downloads import DataError, data_root
+from sparsecnn.data.downloads import DataError, data_root, md5_sums
 from sparsecnn.data.images import METRES, TITLES, Images
 from sparsecnn.files import ResultsError
 
@@ -332,7 +332,7 @@ def test_the_real_scans_are_read_as_their_description_has_them():
 
 def kitti_labels():
     """The report's scans without what they show; they need not be at hand."""
-    names = list(kitti._md5_of())
+    names = list(md5_sums(kitti.MD5))
     drives = sorted({name.split("/")[0] for name in names})
     labels = torch.tensor([drives.index(name.split("/")[0]) for name in names])
     return Images("kitti_range", labels, labels, tuple(drives), **METRES), names

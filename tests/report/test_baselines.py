@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from sparsecnn.checks import SettingError
-from sparsecnn.data import filling
 from sparsecnn.data.datasets import load, split
 from sparsecnn.report import baselines as module
 from sparsecnn.report.baselines import baselines
@@ -12,11 +11,10 @@ from sparsecnn.training.evaluation import conditions_of
 
 
 def test_each_method_has_a_line_a_kind_of_masks_and_knows_better_than_one_depth(monkeypatch):
-    methods = {name: filling.METHODS[name] for name in ("nearest neighbour", "morphology")}
-    monkeypatch.setattr(module, "METHODS", methods)
+    methods = ("nearest neighbour", "morphology")
     conditions = [("random", 0.5), ("random", 0.9), ("rings", 0.875)]
     monkeypatch.setattr(module, "conditions_of", lambda dataset: iter(conditions))
-    table = baselines("street")
+    table = baselines("street", methods=methods)
     found = table[["method", "test_mask", "test_sparsity"]].itertuples(index=False, name=None)
     assert set(found) == {(name, *condition) for name in methods for condition in conditions}
     data = load("street")
@@ -38,7 +36,7 @@ def test_who_fills_with_the_truth_has_no_error_and_is_never_told_what_is_asked(m
 
     monkeypatch.setattr(module, "METHODS", {"truth": truth})
     monkeypatch.setattr(module, "conditions_of", lambda dataset: iter([("random", 0.5)]))
-    (line,) = baselines("street").to_dict("records")
+    (line,) = baselines("street", methods=["truth"]).to_dict("records")
     assert (line["mae"], line["rmse"], line["imae"], line["irmse"]) == (0, 0, 0, 0)
 
 
@@ -49,3 +47,8 @@ def test_the_kinds_of_masks_are_the_networks():
 def test_another_data_set_is_refused():
     with pytest.raises(SettingError, match="dataset='mnist' is not allowed"):
         baselines("mnist")
+
+
+def test_another_method_is_refused():
+    with pytest.raises(SettingError, match="method='cubic' is not allowed: one of 'nearest neighbour'"):
+        baselines("street", methods=["cubic"])

@@ -120,7 +120,7 @@ def test_the_study_is_one_fair_experiment():
     assert {run.protocol for run in grid("kitti_range")} == {"controlled"}
     found = {name: len(runs) for name, runs in studies_of("kitti_range").items() if runs}
     levels = len(levels_of("kitti_range"))
-    assert found == {"matrix": 3 * 3 * (levels + 1), "table": 3 * 3 * levels, "depth_training": 3 * 3 + 3 * 2}
+    assert found == {"matrix": 3 * 3 * (levels + 1), "table": 3 * 3 * levels, "depth_training": 4 * 3 + 3 * 2}
     assert np.isclose(1 - np.array(levels_of("kitti_range")), [0.95, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05]).all()
 
 
