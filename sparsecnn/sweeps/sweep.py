@@ -56,7 +56,7 @@ def missing(experiments: list[Experiment]) -> list[Experiment]:
         experiment
         for number, experiment in enumerate(experiments)
         if number not in stored
-        and (experiment in tested or replace(experiment, tested_at="every sparsity") not in tested)
+        and (experiment.tested_at != "own sparsity" or replace(experiment, tested_at="every sparsity") not in tested)
     ]
 
 

@@ -126,6 +126,12 @@ def test_a_run_tested_at_every_sparsity_serves_for_one_that_is_not(output, monke
     assert missing([run, whole]) == missing([run]) == missing([whole]) == []
 
 
+def test_a_run_tested_adapted_is_not_left_to_one_that_is_tested_at_every_sparsity():
+    run = experiment("digits", "controlled", "ConvNet", 0.5, epochs=1, tested_at="every sparsity, adapted")
+    both = [run, dataclasses.replace(run, tested_at="every sparsity")]
+    assert missing(both) == both
+
+
 @pytest.mark.parametrize("number", [10**-3.5, 1 / 15, 0.1 + 0.2])
 def test_a_run_is_found_again_whatever_its_numbers(output, number):
     run = experiment("digits", "as_reported", "ConvNet", number, epochs=1, train_images=100, learning_rate=number)
