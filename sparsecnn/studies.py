@@ -371,6 +371,7 @@ def depth_training(
     check_choice("dataset", dataset, KITTI)
     level = DEPTH_SPARSITY if sparsity is None else sparsity
     epochs = changes.pop("epochs", SETTINGS[family_of(dataset), "controlled"]["epochs"])
+    check_type("epochs", epochs, int)
     ways = {"as it is": (MODELS, {})}
     ways |= {f"{times} times the epochs": (MODELS, {"epochs": times * epochs}) for times in LONGER}
     ways |= {"rescaled start": (MODELS[:2], {"architecture": "range_image_rescaled"})}
