@@ -16,6 +16,6 @@ step papermill
   ${PAPERMILL:--p sparsity 0.3 -p protocol as_run -p seeds 3} 2>&1 | tail -3 )
 step runs
 left=$("$PYTHON" -c "print(max(0.1, $MINUTES - $SECONDS / 60))")
-"$PYTHON" benchmarks/gpu/runs.py $MINIATURE --minutes "$left" --workers "${WORKERS:-2}" 2>&1
+"$PYTHON" benchmarks/gpu/runs.py caltech $MINIATURE --minutes "$left" --workers "${WORKERS:-2}" 2>&1
 step done
 wc -l results/runs/caltech101_*.csv

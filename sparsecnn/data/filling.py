@@ -7,11 +7,10 @@ the last, as in a scan that goes all around.
 
 import numpy as np
 from scipy import ndimage
-from scipy.interpolate import LinearNDInterpolator
 
 from ..checks import SettingError
 
-__all__ = ["METHODS", "linear", "morphology", "nearest"]
+__all__ = ["METHODS", "at_nearest", "linear", "morphology", "nearest"]
 
 REACH = 64  # columns of the other end that are seen with ``around``
 FARTHER = 100.0  # metres, more than any return: ip_basic's
@@ -24,7 +23,7 @@ def nearest(values: np.ndarray, observed: np.ndarray, around: bool = False) -> n
         SettingError: where nothing is observed.
     """
     values, observed, inner = _beyond_the_ends(values, observed, around)
-    return _nearest(values, observed)[:, inner]
+    return at_nearest(values, observed)[:, inner]
 
 
 def linear(values: np.ndarray, observed: np.ndarray, around: bool = False) -> np.ndarray:
@@ -33,8 +32,10 @@ def linear(values: np.ndarray, observed: np.ndarray, around: bool = False) -> np
     Raises:
         SettingError: where nothing is observed.
     """
+    from scipy.interpolate import LinearNDInterpolator  # takes long, which who trains need not wait for
+
     values, observed, inner = _beyond_the_ends(values, observed, around)
-    filled = _nearest(values, observed)[:, inner]
+    filled = at_nearest(values, observed)[:, inner]
     places = np.argwhere(observed)
     if min(len(np.unique(places[:, axis])) for axis in (0, 1)) < 2:  # a line has no triangles
         return filled
@@ -63,16 +64,17 @@ def morphology(values: np.ndarray, observed: np.ndarray, around: bool = False) -
     share = ndimage.gaussian_filter(known.astype(float), 1.1, truncate=2)
     found = FARTHER - ndimage.gaussian_filter(nearness, 1.1, truncate=2) / np.where(known, share, 1.0)
     if not known.all():
-        found = np.where(known, found, _nearest(found, known))
+        found = np.where(known, found, at_nearest(found, known))
     return found[:, inner]
 
 
 METHODS = {"nearest neighbour": nearest, "linear interpolation": linear, "morphology": morphology}
 
 
-def _nearest(values: np.ndarray, observed: np.ndarray) -> np.ndarray:
+def at_nearest(values: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    """The value of the nearest observed pixel, ... x H x W, where one is observed at least."""
     row, column = ndimage.distance_transform_edt(~observed, return_distances=False, return_indices=True)
-    return values[row, column]
+    return values[..., row, column]
 
 
 def _diamond(size: int) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..checks import SettingError
+from .filling import at_nearest
 
 __all__ = ["METHODS", "blur", "check_installed", "inpainting", "nearest"]
 
@@ -29,8 +30,7 @@ def nearest(images: np.ndarray, observed: np.ndarray) -> np.ndarray:
 def _nearest(images: np.ndarray, observed: np.ndarray) -> np.ndarray:
     filled = np.empty(images.shape, np.float32)
     for image, mask, place in zip(images, observed[:, 0], filled, strict=True):
-        row, column = ndimage.distance_transform_edt(~mask, return_distances=False, return_indices=True)
-        place[:] = image[:, row, column]
+        place[:] = at_nearest(image, mask)
     return filled
 
 
