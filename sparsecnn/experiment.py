@@ -3,7 +3,7 @@
 Sources: the report's Tables 1 and 2 and its text, and the notebooks behind it, see results/published/README.md.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from .checks import SettingError, check_choice, check_fraction, check_range, check_seeds, check_type
 from .tasks import CLASSIFICATION, DEPTH, Task
@@ -24,6 +24,7 @@ __all__ = [
     "protocols_of",
     "selection",
     "task_of",
+    "with_more_tests",
 ]
 
 
@@ -36,6 +37,7 @@ ALTERNATIVES = (
 MASKS = ("validity", "brighter than the mean")
 LEVELS = ("own sparsity", "every sparsity")
 ADAPTED = "every sparsity, adapted"
+TESTED_AT = (*LEVELS, ADAPTED)  # each measures what those before it do
 # What stands in a missing pixel's place: the report's is black on MNIST and the mean colour on Caltech-101.
 FILLS = ("own", "black", "mean", "grey", "nearest", "blur", "inpainting")
 IMAGES = ("as they are", "inverted")
@@ -124,7 +126,7 @@ class Experiment:
         check_choice("mask", self.mask, MASKS)
         check_choice("split", self.split, SPLITS)
         check_choice("trained_at", self.trained_at, LEVELS)
-        check_choice("tested_at", self.tested_at, (*LEVELS, ADAPTED))
+        check_choice("tested_at", self.tested_at, TESTED_AT)
         check_choice("optimiser", self.optimiser, OPTIMISERS)
         check_choice("schedule", self.schedule, SCHEDULES)
         check_choice("loss", self.loss, task_of(self.dataset).losses)
@@ -212,6 +214,12 @@ def experiment(dataset: str, protocol: str, model: str, sparsity: float, seed: i
         raise SettingError(f"{min(unknown)} is no setting of an experiment: one of {', '.join(settings)}")
     settings |= changes
     return Experiment(dataset=dataset, protocol=protocol, model=model, sparsity=sparsity, seed=seed, **settings)
+
+
+def with_more_tests(experiment: Experiment) -> list[Experiment]:
+    """The same run with more tests of its network, whose rows serve for it too."""
+    more = TESTED_AT[TESTED_AT.index(experiment.tested_at) + 1 :]
+    return [replace(experiment, tested_at=tests) for tests in more]
 
 
 def family_of(dataset: str) -> str:

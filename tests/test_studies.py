@@ -149,7 +149,7 @@ def test_every_study_of_a_data_set_has_its_runs(dataset):
     assert tuple(runs) == STUDIES
     only_caltechs = {"ablations", "late_drop", "weight_decay", "other_splits", "batch_norms"}
     only_here = {"rescaled_starts"} if dataset in ("mnist", "digits") else only_caltechs
-    everywhere = {"matrix", "table", "hyperparameters", "bridges", "alternatives"}
+    everywhere = {"matrix", "table", "hyperparameters", "bridges", "alternatives", "adaptations"}
     assert {study for study in STUDIES if runs[study]} == everywhere | only_here
     assert {(run.dataset, run.sparsity, run.seed) for part in runs.values() for run in part} == {(dataset, 0.3, 0)}
 

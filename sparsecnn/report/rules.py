@@ -17,7 +17,7 @@ from .inference import ALPHA, MARGIN, Estimate, as_cluster, at_levels, holm, of_
 __all__ = [
     "IN_PART", "NO", "NOT_TESTED", "UNDECIDED", "VERDICTS", "YES", "Ruling", "ahead_by_20", "alike_and_no_advantage",
     "batch_norm_and_overfitting", "hardly_matters", "invariant", "numbers_come_back", "order_of_magnitude",
-    "one_falls_one_stable", "stays_above", "unstable",
+    "one_falls_one_stable", "shows_without_black", "stays_above", "unstable",
 ]  # fmt: skip
 
 VERDICTS = YES, NO, IN_PART, UNDECIDED, NOT_TESTED = ("yes", "no", "in part", "undecided", "not tested")
@@ -94,6 +94,15 @@ def one_falls_one_stable(falls: np.ndarray, stable: np.ndarray) -> Ruling:
     if more.within() < ALPHA or own.above(MARGIN) < ALPHA:
         return _ruling(NO, more)
     return _ruling(YES if own.within() < ALPHA and more.interval[0] > 0 else UNDECIDED, more)
+
+
+def shows_without_black(inverted: np.ndarray, plain: np.ndarray) -> Ruling:
+    """Whether a lead that does not show on black background shows on white: it is above the margin there, and more than
+    on black ("yes"), or below the margin there too ("no"). The effect is what the white background adds."""
+    lead, more = as_cluster(inverted), as_cluster(inverted - plain)
+    if lead.above(MARGIN) < ALPHA and more.interval[0] > 0:
+        return _ruling(YES, more)
+    return _ruling(NO if lead.below(MARGIN) < ALPHA else UNDECIDED, more)
 
 
 def hardly_matters(factors: Sequence[tuple[Sequence[Sequence[float]], np.ndarray]]) -> Ruling:

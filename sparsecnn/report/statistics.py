@@ -148,12 +148,14 @@ def spread_between_seeds(runs: pd.DataFrame, key: Sequence[str]) -> tuple[float,
     return (float((squares / freedom) ** 0.5) if freedom else float("nan")), freedom
 
 
-def transfers(rows: pd.DataFrame) -> pd.DataFrame:
+def transfers(rows: pd.DataFrame, adapted: bool = False) -> pd.DataFrame:
     """The test of each run's reported network under each kind of test masks; a line a run and kind.
 
     Args:
         rows: those of the store, of one data set, with the column run. Runs that were tested at their own sparsity
             alone are left out.
+        adapted: whether tests after adaptation are among them, whose way (see training.adaptation) stands behind the
+            kind of masks, as in "random_rescaled".
 
     Returns:
         Columns model, architecture, trained_at, train_sparsity, seed, collapsed (whether it is at its own level),
@@ -167,7 +169,11 @@ def transfers(rows: pd.DataFrame) -> pd.DataFrame:
     lines = []
     for (_, run), text in zip(runs[key].iterrows(), runs["transfer"], strict=True):
         elsewhere = [entry.replace("=", ":").split(":") for entry in text.split()]
-        lines += [(*run, mask, float(level), *map(float, values.split("/"))) for mask, level, values in elsewhere]
+        lines += [
+            (*run, mask, float(level), *map(float, values.split("/")))
+            for mask, level, values in elsewhere
+            if adapted or "_" not in mask
+        ]
     table = pd.DataFrame(lines, columns=[*key, "test_mask", "test_sparsity", *metrics])
     own = runs[key].assign(
         test_mask="random",

@@ -3,7 +3,7 @@
 import itertools
 
 from ..experiment import CALTECH, KITTI, MNIST, Experiment, grid
-from .alternatives import alternatives
+from .alternatives import adaptations, alternatives
 from .bridges import Step, ablations, batch_norms, bridge, bridges
 from .depth import depth_training
 from .matrices import matrix, other_splits, rescaled_starts
@@ -13,6 +13,7 @@ __all__ = [
     "STUDIES",
     "Step",
     "ablations",
+    "adaptations",
     "alternatives",
     "batch_norms",
     "bridge",
@@ -30,7 +31,7 @@ __all__ = [
 
 STUDIES = (
     "matrix", "table", "rescaled_starts", "hyperparameters", "bridges", "ablations", "late_drop", "weight_decay",
-    "other_splits", "batch_norms", "alternatives", "depth_training",
+    "other_splits", "batch_norms", "alternatives", "adaptations", "depth_training",
 )  # fmt: skip
 
 
@@ -65,6 +66,7 @@ def studies_of(dataset: str, sparsity: float | None = None, seeds: int | None = 
         other_splits(**asked) if of_caltech else [],
         list(itertools.chain(*batch_norms(**asked).values())) if of_caltech else [],
         sorted(itertools.chain(*alternatives(**asked).values()), key=lambda run: run.seed) if of_report else [],
+        list(itertools.chain(*adaptations(**asked).values())) if of_report else [],
         list(itertools.chain(*depth_training(**asked).values())) if dataset in KITTI else [],
     )
     return dict(zip(STUDIES, runs, strict=True))

@@ -7,14 +7,13 @@ lock that the system takes back when its holder dies, so that sweeps on one stor
 
 import contextlib
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 from filelock import FileLock, Timeout
 
 from ..checks import check_choice
-from ..experiment import DATASETS, PROTOCOLS, Experiment
+from ..experiment import DATASETS, PROTOCOLS, Experiment, with_more_tests
 from ..files import naming_failures, output_root, replacing
 from ..records import COLUMNS, KINDS, columns_needed, experiments_in, no_rows, read_rows
 
@@ -55,7 +54,7 @@ def retrained() -> pd.DataFrame:
 def of_experiments(experiments: list[Experiment], rows: pd.DataFrame | None = None) -> pd.DataFrame:
     """The stored rows (or those of ``rows``) of these experiments, with the column ``run``: the index in the list.
 
-    A run that was also tested at every sparsity serves for one that was not, where that one is not there itself.
+    A run with more tests serves for one with fewer that is not there itself, where no other in the list has its rows.
     """
     if rows is None:
         groups = sorted({(experiment.dataset, experiment.protocol) for experiment in experiments})
@@ -63,9 +62,10 @@ def of_experiments(experiments: list[Experiment], rows: pd.DataFrame | None = No
         rows = pd.concat(tables, ignore_index=True) if tables else no_rows()
     position = {experiment: i for i, experiment in enumerate(experiments)}
     of_rows = experiments_in(rows)
-    for experiment in position.keys() - set(of_rows):
-        if experiment.tested_at == "own sparsity":
-            position.setdefault(replace(experiment, tested_at="every sparsity"), position[experiment])
+    there = set(of_rows)
+    for experiment, number in list(position.items()):
+        serve = [experiment, *with_more_tests(experiment)]
+        position.setdefault(next((run for run in serve if run in there), experiment), number)
     runs = [position.get(experiment, -1) for experiment in of_rows]
     return rows.assign(run=runs).query("run >= 0").sort_values(["run", "epoch"], ignore_index=True)
 

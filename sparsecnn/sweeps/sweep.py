@@ -3,13 +3,13 @@
 Sweeps on one store share the work, on one machine or on several: a run is claimed before it is trained.
 """
 
+import itertools
 import math
 import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -19,7 +19,7 @@ from ..checks import SettingError, check_choice, check_range, check_type
 from ..data.datasets import load, split
 from ..data.downloads import places
 from ..data.inpainting import check_installed
-from ..experiment import Experiment, check_experiment, task_of
+from ..experiment import Experiment, check_experiment, task_of, with_more_tests
 from ..files import check_writable
 from ..models import LAYERS
 from ..progress import bar as progress_bar
@@ -48,15 +48,15 @@ class Interrupted(KeyboardInterrupt):
 
 
 def missing(experiments: list[Experiment]) -> list[Experiment]:
-    """Those that the store does not hold. One that is among them a second time, there tested at every sparsity, is left
-    to that one."""
-    stored = set(store.of_experiments(experiments)["run"])
-    tested = {experiment for experiment in experiments if experiment.tested_at == "every sparsity"}
+    """Those that the store does not hold, with more tests neither. One that is among them with more tests is left to
+    that one."""
+    more = {experiment: with_more_tests(experiment) for experiment in experiments}
+    serving = list(dict.fromkeys([*more, *itertools.chain(*more.values())]))
+    there = {serving[number] for number in store.of_experiments(serving)["run"].unique()}
     return [
         experiment
-        for number, experiment in enumerate(experiments)
-        if number not in stored
-        and (experiment.tested_at != "own sparsity" or replace(experiment, tested_at="every sparsity") not in tested)
+        for experiment in experiments
+        if not there.intersection([experiment, *more[experiment]]) and not more.keys() & set(more[experiment])
     ]
 
 

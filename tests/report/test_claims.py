@@ -22,7 +22,8 @@ RUNS = tuple(
         for name in ("mnist", "caltech101")
         for studies in [studies_of(name, seeds=SEEDS)]
         for run in itertools.chain(
-            *(studies[key] for key in ("matrix", "table", "hyperparameters", "ablations", "late_drop"))
+            *(studies[key] for key in ("matrix", "table", "hyperparameters", "ablations", "late_drop")),
+            (run for run in studies["alternatives"] if run.images == "inverted"),
         )
         if run.trained_at == "own sparsity" and run.model != "ConvNet + mask"
     )
@@ -64,6 +65,8 @@ def quoted(run: Experiment) -> float:
 
 def as_the_report_has_it(run: Experiment) -> float:
     sparse = run.model == "SparseConvNet"
+    if run.images == "inverted":
+        return 96.0 if sparse else 85.0
     if run.dataset == "mnist":
         return 97 - 4 * run.sparsity
     if run.architecture == "caltech_no_batch_norm":
@@ -86,26 +89,25 @@ def reports_world() -> pd.DataFrame:
 
 def test_in_the_reports_world_its_numbers_come_back_and_its_conclusions_stand(reports_world):
     found = judged(reports_world)
-    assert found["conclusion_stands"].drop(index=5).eq(YES).all()
-    assert found["conclusion_stands"][5] == NOT_TESTED
+    assert found["conclusion_stands"].eq(YES).all()
     numbers = found["numbers_come_back"]
     assert numbers[[1, 2, 3, 4, 8, 9]].eq(YES).all() and numbers[[5, 10]].eq(NOT_TESTED).all()
     assert found["unit"].tolist() == [unit for unit, _ in UNITS.values()]
-    assert (found["low"] <= found["effect"]).drop(index=5).all() and (found["effect"] <= found["high"]).drop(
-        index=5
-    ).all()
+    assert found["effect"].between(found["low"], found["high"]).all()
 
 
 def test_where_nothing_the_report_says_is_so_its_claims_do_not_stand():
     def opposite(run: Experiment) -> float:
         sparse = run.model == "SparseConvNet"
+        if run.images == "inverted":
+            return 80.0
         if run.dataset == "mnist":
             return 88 - 60 * run.sparsity + 20 * sparse * run.sparsity + 900 * run.learning_rate + run.batch_size / 20
         return 40 - 10 * sparse * run.sparsity + 500 * run.learning_rate
 
     # A network does worst where it was not trained, and SparseConvNet more.
     found = judged(world(opposite, elsewhere=lambda run, level: 10.0 if run.model == "SparseConvNet" else 20.0))
-    assert found["conclusion_stands"].drop(index=[5, 8]).eq(NO).all()
+    assert found["conclusion_stands"].drop(index=8).eq(NO).all()
     # Three runs without a fall leave up to 71%.
     assert found["conclusion_stands"][8] == UNDECIDED and found["high"][8] == pytest.approx(70.76, abs=0.01)
     assert found["numbers_come_back"].drop(index=[5, 10]).eq(NO).all()
@@ -118,6 +120,7 @@ def test_without_runs_no_claim_is_tested():
     ]  # fmt: skip
     assert table["numbers_come_back"].eq(NOT_TESTED).all() and table["conclusion_stands"].eq(NOT_TESTED).all()
     assert table[["effect", "low", "high"]].isna().all(axis=None) and table["evidence"].str.contains("not tested").all()
+    assert verdicts(table)["effect [95% interval]"].eq("").all()
 
 
 def test_one_seed_is_no_evidence_for_a_conclusion(reports_world):
@@ -139,7 +142,7 @@ def test_a_conclusion_in_part_names_its_part(reports_world):
         assert found["evidence"][number].startswith(f"in part: {part}; ") and len(part.split()) <= 5
     shown = verdicts(found)
     assert shown["does the conclusion stand"].iloc[2] == "in part: ahead, by less than 20"
-    assert shown["effect [95% interval]"].iloc[2].endswith("] points") and shown["effect [95% interval]"].iloc[4] == ""
+    assert shown["effect [95% interval]"].iloc[2].endswith("] points")
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,16 @@ def test_one_falls_and_one_is_stable(falls, stable, verdict):
     assert rules.one_falls_one_stable(steady(falls) + wobble * 3, steady(stable)).verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("white", "black", "verdict"),
+    [(5, 0, YES), (5, 5, UNDECIDED), (0, 0, NO), (1, -5, NO), (2, -3, UNDECIDED)],
+)
+def test_a_lead_shows_without_black_where_it_is_there_and_new(white, black, verdict):
+    wobble = 0.5 * np.linspace(1, -1, 10)[:, None]
+    found = rules.shows_without_black(steady(white)[:, None] + wobble, steady(black)[:, None])
+    assert found.verdict == verdict and found.effect == pytest.approx(white - black, abs=0.3)
+
+
 def factor(*means: float, noise=0.3, number=0) -> tuple[list[np.ndarray], np.ndarray]:
     rng = np.random.default_rng(number)
     part = np.array(means) + rng.normal(0, noise, (10, len(means)))
@@ -219,6 +229,8 @@ NULLS = {
     "a fall of the margin more: alike": (
         lambda n: rules.one_falls_one_stable(2 + moved(n, 1)[:, 0], moved(n, 1, 0.1, 0.1)[:, 0]), {NO},
     ),
+    "nothing on white: a lead": (lambda n: rules.shows_without_black(moved(n), moved(n)), {YES}),
+    "a lead of the margin on white: none": (lambda n: rules.shows_without_black(2 + moved(n), moved(n)), {NO}),
     "settings alike: they matter": (null_of_settings, {NO}),
     "rates alike: one behind": (lambda n: rules.order_of_magnitude([moved(n), moved(n)]), {NO}),
     "the margin behind: not": (lambda n: rules.order_of_magnitude([moved(n) - 2, moved(n) + 9]), {YES}),

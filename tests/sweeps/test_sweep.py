@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from sparsecnn.checks import SettingError
-from sparsecnn.experiment import experiment
+from sparsecnn.experiment import TESTED_AT, experiment
+from sparsecnn.report.statistics import transfers
 from sparsecnn.sweeps import store
 from sparsecnn.sweeps.sweep import missing, sweep
 from sparsecnn.training.train import TrainingError, train
@@ -126,10 +127,20 @@ def test_a_run_tested_at_every_sparsity_serves_for_one_that_is_not(output, monke
     assert missing([run, whole]) == missing([run]) == missing([whole]) == []
 
 
-def test_a_run_tested_adapted_is_not_left_to_one_that_is_tested_at_every_sparsity():
-    run = experiment("digits", "controlled", "ConvNet", 0.5, epochs=1, tested_at="every sparsity, adapted")
-    both = [run, dataclasses.replace(run, tested_at="every sparsity")]
-    assert missing(both) == both
+def test_a_run_with_more_tests_serves_and_none_with_fewer(output):
+    run = experiment("digits", "controlled", "ConvNet", 0.5, epochs=1, train_images=100)
+    every, adapted = (dataclasses.replace(run, tested_at=tests) for tests in TESTED_AT[1:])
+    assert missing([adapted, every, run]) == [adapted]
+    sweep([every], "cpu", workers=1)
+    assert missing([adapted, every, run]) == [adapted] and missing([run, every]) == []
+    rows = sweep([adapted], "cpu", workers=1)
+    for asked in (run, every, adapted):
+        assert missing([asked]) == [] and len(store.of_experiments([asked])) == 1
+    assert store.of_experiments([run])["transfer"].tolist() != rows["transfer"].tolist()
+    of_every = transfers(store.of_experiments([every]))
+    pd.testing.assert_frame_equal(of_every, transfers(store.of_experiments([adapted])))
+    kinds = set(transfers(rows, adapted=True)["test_mask"]) - set(of_every["test_mask"])
+    assert kinds == {"random_rescaled", "square_rescaled", "rows_rescaled"}
 
 
 @pytest.mark.parametrize("number", [10**-3.5, 1 / 15, 0.1 + 0.2])
