@@ -94,6 +94,7 @@ bench: setup
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/ensembles.py
 	$(BIN)/python benchmarks/profile_step.py
+	$(BIN)/python benchmarks/alternatives.py
 
 # What is locked stays at its version where it can; with UPGRADE=--upgrade it does not.
 lock:

@@ -24,6 +24,7 @@ __all__ = [
     "holm",
     "largest_layout",
     "of_values",
+    "ratio",
     "share_interval",
     "tenable",
 ]
@@ -82,6 +83,23 @@ def of_values(values: Sequence[float]) -> Estimate:
     if len(values) < 2:
         return Estimate(float(values.mean()) if len(values) else nan)
     return Estimate(float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5), len(values) - 1)
+
+
+def ratio(parts: Sequence[float], wholes: Sequence[float]) -> tuple[float, float, float]:
+    """The ratio of two means of paired values with its 95% interval by Fieller's theorem (1954, Some problems in
+    interval estimation): the ratios r for which the mean of parts - r * wholes is not told from 0. Bounds are infinite
+    where the wholes' mean is not told from 0, and NaN where there is one pair."""
+    parts, wholes = (np.asarray(values, dtype=float) for values in (parts, wholes))
+    number, part, whole = len(parts), parts.mean(), wholes.mean()
+    if number < 2:
+        return float(part / whole), nan, nan
+    covariance = np.cov(parts, wholes) * float(special.stdtrit(number - 1, 1 - ALPHA / 2)) ** 2 / number
+    # (part - r whole) ** 2 = t ** 2 (variance of parts - r wholes) is a quadratic in r.
+    square, half, rest = whole**2 - covariance[1, 1], part * whole - covariance[0, 1], part**2 - covariance[0, 0]
+    if square <= 0:
+        return float(part / whole), -inf, inf
+    reach = max(half**2 - square * rest, 0) ** 0.5
+    return float(part / whole), float((half - reach) / square), float((half + reach) / square)
 
 
 def largest_layout(there: pd.DataFrame) -> tuple[list, list]:

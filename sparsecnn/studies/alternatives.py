@@ -5,6 +5,7 @@ import itertools
 from ..checks import check_choice
 from ..experiment import ADAPTED, ALTERNATIVES, CALTECH, MNIST, MODELS, SPARSITIES, Experiment, experiment, family_of
 from .common import seeds_of
+from .matrices import MIXED_TEST_SPARSITY
 
 __all__ = ["adaptations", "alternatives"]
 
@@ -19,8 +20,8 @@ def alternatives(
     dataset: str = "caltech101", sparsity: float | None = None, seeds: int | None = None, **changes
 ) -> dict[str, list[Experiment]]:
     """What can be done about missing pixels, by the name of the way: the three networks as ``controlled`` has them,
-    other networks, ConvNet on images whose gaps are filled, and on MNIST inverted images. All are tested at every
-    sparsity.
+    other networks, ConvNet on images whose gaps are filled, on MNIST inverted images, and the three networks trained on
+    every sparsity at once (not where one is asked for). All are tested at every sparsity.
 
     Of Caltech-101 at three sparsities. ``seeds`` is the number of seeds, three by default.
     """
@@ -34,10 +35,17 @@ def alternatives(
         ways |= {f"{model}, inverted": (model, {"images": "inverted"}) for model in MODELS}
     ways |= {f"ConvNet, {fill} filled": ("ConvNet", {"fill": fill}) for fill in fills}
     every = {"tested_at": "every sparsity"}
-    return {
+    found = {
         way: _runs(dataset, model, sparsity, seeds, every | settings | changes)
         for way, (model, settings) in ways.items()
     }
+    if sparsity is None:
+        mixed = every | {"trained_at": "every sparsity"} | changes
+        found |= {
+            f"{model}, trained on every sparsity": _runs(dataset, model, MIXED_TEST_SPARSITY, seeds, mixed)
+            for model in MODELS
+        }
+    return found
 
 
 def adaptations(
