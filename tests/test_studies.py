@@ -6,13 +6,15 @@ import torch
 
 from sparsecnn.checks import SettingError
 from sparsecnn.data.datasets import load, split
-from sparsecnn.experiment import MODELS, experiment, grid
+from sparsecnn.experiment import ADAPTED, ALTERNATIVES, MODELS, SPARSITIES, experiment, grid
 from sparsecnn.models import build
 from sparsecnn.records import SETTINGS
 from sparsecnn.report.tables import published
 from sparsecnn.studies import (
     STUDIES,
     ablations,
+    alternatives,
+    batch_norms,
     bridge,
     depth_training,
     hyperparameters,
@@ -208,3 +210,96 @@ def test_the_bridges_half_way_house_shares_one_batch_norm_between_four_convoluti
     norms = [layer for layer in layers if isinstance(layer, torch.nn.BatchNorm2d)]
     assert len(norms) == 4 and len(set(norms)) == 1
     assert sum(isinstance(layer, torch.nn.Conv2d) for layer in layers) == 4
+
+
+def test_batch_norms_are_the_bridges_steps_and_the_one_that_it_lacks():
+    ways, levels = batch_norms(), (0.3, 0.7)
+    assert list(ways) == [(2, "shared"), (2, "each"), (4, "shared"), (4, "each")]
+    runs = list(itertools.chain(*ways.values()))
+    assert len(runs) == len(set(runs)) == 4 * 2 * 3
+    # They differ in their networks alone.
+    assert len({dataclasses.replace(run, architecture="caltech", sparsity=0.3, seed=0) for run in runs}) == 1
+    steps = itertools.chain(*(bridge("caltech101", "ConvNet", level) for level in levels))
+    of_bridge = set(itertools.chain(*(step.runs for step in steps)))
+    for (convolutions, which), of_way in ways.items():
+        assert {(run.sparsity, run.seed) for run in of_way} == set(itertools.product(levels, range(3)))
+        assert set(of_way) & of_bridge == (set() if (convolutions, which) == (2, "each") else set(of_way))
+        (architecture,) = {run.architecture for run in of_way}
+        layers = build("ConvNet", architecture).layers
+        assert sum(isinstance(layer, torch.nn.Conv2d) for layer in layers) == convolutions
+        norms = [layer for layer in layers if isinstance(layer, torch.nn.BatchNorm2d)]
+        assert len(norms) == convolutions and len(set(norms)) == (1 if which == "shared" else convolutions)
+
+
+def test_a_part_of_batch_norms():
+    ways = batch_norms("shapes", 0.5, 1, learning_rate=1e-2, epochs=2)
+    assert {(run.sparsity, run.seed, run.learning_rate, run.epochs) for (run,) in ways.values()} == {(0.5, 0, 1e-2, 2)}
+    with pytest.raises(SettingError, match="dataset='mnist'"):
+        batch_norms("mnist")
+
+
+FILLED = ("grey", "nearest", "blur")  # of both data sets
+
+
+@pytest.mark.parametrize(
+    ("dataset", "levels", "own"),
+    [
+        ("mnist", SPARSITIES, {"mean", "inpainting"}),
+        ("caltech101", (0.05, 0.3, 0.7), {"black"}),  # whose own colour is the mean
+    ],
+)
+def test_the_alternatives_are_networks_fills_and_on_mnist_inverted_images(dataset, levels, own):
+    ways = alternatives(dataset)
+    inverted = {f"{model}, inverted" for model in MODELS} if dataset == "mnist" else set()
+    filled = {f"ConvNet, {fill} filled": fill for fill in {*FILLED, *own}}
+    assert ways.keys() == {*MODELS, *ALTERNATIVES, *filled, *inverted}
+    for way, runs in ways.items():
+        assert {run.model for run in runs} == {way.split(", ")[0] if way in filled or way in inverted else way}
+        # On MNIST an input is rescaled whose missing pixels are 0, as they are on Caltech-101 by themselves.
+        zero = "mean" if dataset == "mnist" and way == "ConvNet, input rescaled" else "own"
+        assert {run.fill for run in runs} == {filled.get(way, zero)}
+        assert {run.images for run in runs} == {"inverted" if way in inverted else "as they are"}
+        of_way = (0.3, 0.7, 0.9) if way == "ConvNet, inpainting filled" else levels
+        assert {(run.sparsity, run.seed) for run in runs} == set(itertools.product(of_way, range(3)))
+        assert len(runs) == len(of_way) * 3
+    # But for what the name says they are the table's runs.
+    every = list(itertools.chain(*ways.values()))
+    assert len(set(every)) == len(every)
+    plain = {"fill": "own", "images": "as they are", "tested_at": "own sparsity", "model": "ConvNet"}
+    assert {dataclasses.replace(run, **plain) for run in every} <= set(grid(dataset, "controlled", seeds=3))
+
+
+def test_of_the_alternatives_those_are_adapted_that_batch_norm_or_a_mean_of_0_is_asked_about():
+    adapted = {
+        dataset: {way for way, runs in alternatives(dataset).items() if {run.tested_at for run in runs} == {ADAPTED}}
+        for dataset in ("mnist", "caltech101")
+    }
+    assert adapted == {"mnist": {"ConvNet, mean filled"}, "caltech101": set(MODELS)}
+    for dataset, of_these in adapted.items():
+        others = [runs for way, runs in alternatives(dataset).items() if way not in of_these]
+        assert {run.tested_at for run in itertools.chain(*others)} == {"every sparsity"}
+
+
+def test_of_the_alternatives_those_of_the_matrix_are_shared_with_it_and_no_others():
+    shared = {way for way, runs in alternatives("mnist").items() if set(runs) & set(matrix("mnist"))}
+    assert shared == set(MODELS)
+    for model in MODELS:
+        assert set(alternatives("mnist")[model]) <= set(matrix("mnist"))
+    # Adaptation changes tests alone: one network, trained alike, has a row in either.
+    of_matrix = {dataclasses.replace(run, tested_at=ADAPTED) for run in matrix("caltech101")}
+    for way, runs in alternatives("caltech101").items():
+        assert not set(runs) & set(matrix("caltech101"))
+        assert set(runs) <= of_matrix if way in MODELS else not set(runs) & of_matrix
+
+
+def test_a_part_of_the_alternatives():
+    ways = alternatives("digits", 0.33, 1, epochs=2, tested_at="own sparsity")
+    assert ways.keys() == alternatives("mnist").keys()
+    assert {(run.sparsity, run.seed, run.epochs, run.tested_at) for (run,) in ways.values()} == {
+        (0.33, 0, 2, "own sparsity")
+    }
+    (inpainted,) = alternatives("digits", 0.5, 1)["ConvNet, inpainting filled"]  # where it is asked for
+    assert inpainted.sparsity == 0.5
+    assert [run.seed for run in studies_of("digits")["alternatives"]] == sorted([0, 1, 2] * (16 * 12 + 3))
+    with pytest.raises(SettingError, match="dataset='street'"):
+        alternatives("street")

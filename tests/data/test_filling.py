@@ -62,6 +62,44 @@ def test_morphology_lets_the_nearer_return_win_and_leaves_level_ground_level():
     assert morphology(values, observed)[0, 0] == pytest.approx(30)
 
 
+def over_windows(image, size, what):
+    """Of each pixel ``what`` makes of the square around it, the image being mirrored at its edges."""
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(image, size // 2, mode="symmetric"), (size, size))
+    return what(windows)
+
+
+def largest(windows):
+    return windows.max(axis=(2, 3))
+
+
+def by_steps(values, observed):
+    """morphology() step by step, by its words, from windows alone."""
+    diamond = np.array([[abs(y) + abs(x) <= 2 for x in range(-2, 3)] for y in range(-2, 3)])
+    nearness = np.where(observed, 100 - values, 0)
+    nearness = over_windows(nearness, 5, lambda windows: np.where(diamond, windows, 0).max(axis=(2, 3)))
+    nearness = over_windows(over_windows(nearness, 5, largest), 5, lambda windows: windows.min(axis=(2, 3)))
+    for size in (7, 31):
+        nearness = np.where(nearness > 0, nearness, over_windows(nearness, size, largest))
+    known = nearness > 0
+    median = over_windows(nearness, 5, lambda windows: np.median(windows, axis=(2, 3)))
+    nearness = np.where(known & (median > 0), median, nearness)
+    gaussian = np.exp(-0.5 * (np.arange(-2, 3) / 1.1) ** 2)
+    gaussian = np.outer(gaussian, gaussian) / gaussian.sum() ** 2
+    total, share = (
+        over_windows(each, 5, lambda windows: (gaussian * windows).sum(axis=(2, 3))) for each in (nearness, known)
+    )
+    far = 100 - np.where(known, total / np.where(known, share, 1), 0)
+    return np.where(known, far, nearest(far, known))
+
+
+@pytest.mark.parametrize("share", [0.3, 0.03, 0.002])
+def test_morphology_is_what_its_words_say(share):
+    values, observed = half_known(5, (40, 60), share)
+    if share < 0.01:  # so few that the widest window does not reach every pixel
+        observed[:, 20:] = False
+    np.testing.assert_allclose(morphology(values, observed), by_steps(values, observed), rtol=1e-9)
+
+
 def test_morphology_goes_on_around_the_ends():
     values, observed = half_known(3, (20, 40), 0.2)
     shifted = [np.roll(part, 5, axis=1) for part in (values, observed)]
