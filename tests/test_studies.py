@@ -13,6 +13,7 @@ from sparsecnn.report.tables import published
 from sparsecnn.studies import (
     STUDIES,
     ablations,
+    adaptations,
     alternatives,
     batch_norms,
     bridge,
@@ -250,6 +251,11 @@ FILLED = ("grey", "nearest", "blur")  # of both data sets
 )
 def test_the_alternatives_are_networks_fills_and_on_mnist_inverted_images(dataset, levels, own):
     ways = alternatives(dataset)
+    for model in MODELS:  # whose other levels say nothing
+        mixed = ways.pop(f"{model}, trained on every sparsity")
+        assert set(mixed) <= set(matrix(dataset)) and len(mixed) == 3
+        assert {(run.model, run.trained_at) for run in mixed} == {(model, "every sparsity")}
+    assert {run.tested_at for run in itertools.chain(*ways.values())} == {"every sparsity"}
     inverted = {f"{model}, inverted" for model in MODELS} if dataset == "mnist" else set()
     filled = {f"ConvNet, {fill} filled": fill for fill in {*FILLED, *own}}
     assert ways.keys() == {*MODELS, *ALTERNATIVES, *filled, *inverted}
@@ -269,37 +275,36 @@ def test_the_alternatives_are_networks_fills_and_on_mnist_inverted_images(datase
     assert {dataclasses.replace(run, **plain) for run in every} <= set(grid(dataset, "controlled", seeds=3))
 
 
-def test_of_the_alternatives_those_are_adapted_that_batch_norm_or_a_mean_of_0_is_asked_about():
-    adapted = {
-        dataset: {way for way, runs in alternatives(dataset).items() if {run.tested_at for run in runs} == {ADAPTED}}
-        for dataset in ("mnist", "caltech101")
+def test_those_are_adapted_that_batch_norm_or_a_mean_of_0_is_asked_about():
+    assert {dataset: set(adaptations(dataset)) for dataset in ("mnist", "caltech101")} == {
+        "mnist": {"ConvNet, mean filled"},
+        "caltech101": set(MODELS),
     }
-    assert adapted == {"mnist": {"ConvNet, mean filled"}, "caltech101": set(MODELS)}
-    for dataset, of_these in adapted.items():
-        others = [runs for way, runs in alternatives(dataset).items() if way not in of_these]
-        assert {run.tested_at for run in itertools.chain(*others)} == {"every sparsity"}
+    for dataset in ("mnist", "caltech101"):
+        for way, runs in adaptations(dataset).items():
+            assert {run.tested_at for run in runs} == {ADAPTED}
+            # Adaptation changes tests alone: one network, trained alike, serves for both.
+            plain = [dataclasses.replace(run, tested_at="every sparsity") for run in runs]
+            assert plain == alternatives(dataset)[way]
 
 
-def test_of_the_alternatives_those_of_the_matrix_are_shared_with_it_and_no_others():
-    shared = {way for way, runs in alternatives("mnist").items() if set(runs) & set(matrix("mnist"))}
-    assert shared == set(MODELS)
-    for model in MODELS:
-        assert set(alternatives("mnist")[model]) <= set(matrix("mnist"))
-    # Adaptation changes tests alone: one network, trained alike, has a row in either.
-    of_matrix = {dataclasses.replace(run, tested_at=ADAPTED) for run in matrix("caltech101")}
-    for way, runs in alternatives("caltech101").items():
-        assert not set(runs) & set(matrix("caltech101"))
-        assert set(runs) <= of_matrix if way in MODELS else not set(runs) & of_matrix
+@pytest.mark.parametrize("dataset", ["mnist", "caltech101"])
+def test_of_the_alternatives_those_of_the_matrix_are_shared_with_it_and_no_others(dataset):
+    shared = {way for way, runs in alternatives(dataset).items() if set(runs) & set(matrix(dataset))}
+    assert shared == {*MODELS, *(f"{model}, trained on every sparsity" for model in MODELS)}
+    for way in shared:
+        assert set(alternatives(dataset)[way]) <= set(matrix(dataset))
 
 
 def test_a_part_of_the_alternatives():
     ways = alternatives("digits", 0.33, 1, epochs=2, tested_at="own sparsity")
-    assert ways.keys() == alternatives("mnist").keys()
+    mixed = {f"{model}, trained on every sparsity" for model in MODELS}
+    assert ways.keys() == alternatives("mnist").keys() - mixed
     assert {(run.sparsity, run.seed, run.epochs, run.tested_at) for (run,) in ways.values()} == {
         (0.33, 0, 2, "own sparsity")
     }
     (inpainted,) = alternatives("digits", 0.5, 1)["ConvNet, inpainting filled"]  # where it is asked for
     assert inpainted.sparsity == 0.5
-    assert [run.seed for run in studies_of("digits")["alternatives"]] == sorted([0, 1, 2] * (16 * 12 + 3))
+    assert [run.seed for run in studies_of("digits")["alternatives"]] == sorted([0, 1, 2] * (16 * 12 + 3 + 3))
     with pytest.raises(SettingError, match="dataset='street'"):
         alternatives("street")
