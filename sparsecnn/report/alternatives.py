@@ -11,96 +11,112 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ..experiment import MODELS
+from ..files import output_root
+from ..models import NETWORKS
 from .figures import COLOURS
-from .inference import largest_layout, ratio
+from .inference import MARGIN, largest_layout, ratio
 from .statistics import mismatch, transfers
 from .tables import ci95, over_seeds
 
-__all__ = ["compared", "costs_of", "explained", "figure", "summary", "table", "tests_of"]
+__all__ = ["compared", "costs_of", "decisions", "explained", "figure", "summary", "table", "tests_of", "times"]
 
-ADAPTED = {
+SPARSE, PLAIN, WITH_MASK = MODELS
+EVERY = "trained on every sparsity"
+STEPS = {
     "rescaled": "input rescaled in the test",
     "reestimated_1": "batch norm anew, 1 image",
     "reestimated_32": "batch norm anew, 32 images",
     "reestimated_460": "batch norm anew, 460 images",
     "reestimated_test": "batch norm anew, test images",
 }
-SPARSE, PLAIN = MODELS[:2]
-OTHER = "#56B4E9"
+OTHER = "#56B4E9"  # no network's colour
+
+CPU, GPU = "ms an image, CPU thread", "us an image, GPU"
+GPU_CASE = ", Caltech-101, batch 128, bf16"
+# By what is known: in what the best way is best, and which ways can be used.
+SITUATIONS = {
+    "the share missing, and it stays": ("own", lambda way: True),
+    "the share missing varies": ("other", lambda way: True),
+    "it varies, and the network is trained": ("other", lambda way: way in MODELS or _step_of(way) in STEPS.values()),
+    "a hole": ("square 30%", lambda way: True),
+    "not even which pixels": ("other", lambda way: way in (PLAIN, f"{PLAIN}, {EVERY}", f"{PLAIN}, {LABEL_FREE}")),
+}
+LABEL_FREE = STEPS["reestimated_test"]
+# These fill images on the CPU, whatever the network runs on.
+ON_THE_HOST = ("nearest", "blur", "inpainting")
+ACCURACIES = {"own": "own share (%)", "other": "another (%)", "square 30%": "square hole (%)"}
+# Statements beside those of a ConvNet, with scipy, OpenCV and this package's layers at hand.
+LINES = {"nearest": 2, "blur": 3, "inpainting": 2, "black": 1, "mean": 1, "grey": 1, EVERY: 1, STEPS["rescaled"]: 1}
+LINES |= {WITH_MASK: 2, "ConvNet, input rescaled": 1, PLAIN: 0} | {step: 4 for step in STEPS.values() if "anew" in step}
 
 
 def tests_of(ways: dict[str, pd.DataFrame], adapted: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """statistics.transfers of both studies' rows by way, with ``model`` the way's name; a way that is adapted has the
-    step behind its name."""
+    step behind its name. Networks trained on every sparsity have no train_sparsity."""
     parts = [transfers(rows).assign(model=way) for way, rows in ways.items() if len(rows)]
     for way, rows in adapted.items():
         if len(rows):
             tests = transfers(rows, adapted=True)
             kinds = tests["test_mask"].str.partition("_")
-            steps = tests.assign(model=way + ", " + kinds[2].map(ADAPTED), test_mask=kinds[0])
+            steps = tests.assign(model=way + ", " + kinds[2].map(STEPS), test_mask=kinds[0])
             parts.append(steps[kinds[2] != ""])
-    return pd.concat(parts, ignore_index=True)
+    measured = pd.concat(parts, ignore_index=True) if parts else transfers(pd.DataFrame())
+    own = measured["trained_at"] == "own sparsity"
+    return measured.assign(train_sparsity=measured["train_sparsity"].where(own))
 
 
 def table(measured: pd.DataFrame) -> pd.DataFrame:
-    """results/alternatives_*.csv: columns model, train_sparsity (none where trained on every sparsity), test_sparsity,
-    n_seeds, accuracy_mean, accuracy_ci95 (half width); a line for what has been run, under random masks."""
-    shown = _trained_at(measured[measured["test_mask"] == "random"])
+    """results/alternatives_*.csv: columns model, train_sparsity, test_sparsity, n_seeds, accuracy_mean, accuracy_ci95
+    (half width); a line for what has been run, under random masks."""
+    random = measured[measured["test_mask"] == "random"]
     key = ["model", "train_sparsity", "test_sparsity"]
-    return over_seeds(shown.groupby(key, sort=False, dropna=False)["accuracy"])
-
-
-def _trained_at(measured: pd.DataFrame) -> pd.DataFrame:
-    """With no train_sparsity where trained on every one."""
-    own = measured["trained_at"] == "own sparsity"
-    return measured.assign(train_sparsity=measured["train_sparsity"].where(own))
+    return over_seeds(random.groupby(key, sort=False, dropna=False)["accuracy"])
 
 
 def compared(measured: pd.DataFrame) -> tuple[pd.DataFrame, list[float]]:
     """Those tests of ``measured`` whose networks were trained at the levels that most ways have, and these levels: the
     largest layout of ways by levels, and all ways that have them. Networks trained on every level are among them."""
-    shown = _trained_at(measured)
-    sound = shown[~shown["collapsed"]]
+    sound = measured[~measured["collapsed"]]
     there = pd.crosstab(sound["model"], sound["train_sparsity"]) > 0
     levels = largest_layout(there)[1]
     whole = there.index[there[levels].all(axis=1)]
-    mixed = shown["train_sparsity"].isna()
-    return shown[mixed | shown["train_sparsity"].isin(levels) & shown["model"].isin(whole)], levels
+    here = measured["train_sparsity"].isin(levels) & measured["model"].isin(whole)
+    return measured[here | measured["train_sparsity"].isna()], levels
 
 
 def costs_of(measured: pd.DataFrame) -> pd.DataFrame:
     """Accuracies of each way and seed that has every level of :func:`compared`, collapsed runs left out: at the level
     of training, the mean over levels (``own``); at another one, the mean over pairs of levels (``other``); what that
     costs (``wrong``, statistics.mismatch); and under masks with structure, a column a kind ("square 30%", ...). A
-    network trained on every level has one accuracy, the mean over levels.
+    network trained on every level has one accuracy, the mean over levels, and no ``wrong``.
 
     Returns:
         Index model, seed.
     """
     shown, levels = compared(measured[~measured["collapsed"]])
+    by_way = ["model", "seed"]
     random = shown[(shown["test_mask"] == "random") & shown["test_sparsity"].isin(levels)]
     wrong = mismatch(shown)["mismatch"]
-    own = random[random["train_sparsity"] == random["test_sparsity"]].groupby(["model", "seed"])["accuracy"].mean()
-    mixed = random[random["train_sparsity"].isna()].groupby(["model", "seed"])["accuracy"].mean()
-    costs = pd.DataFrame({"own": own.loc[wrong.index], "wrong": wrong})
-    costs = pd.concat([costs, pd.DataFrame({"own": mixed, "wrong": 0.0})])
+    own = random[random["train_sparsity"] == random["test_sparsity"]].groupby(by_way)["accuracy"].mean()[wrong.index]
+    mixed = random[random["train_sparsity"].isna()].groupby(by_way)["accuracy"].mean()
+    costs = [{"own": own, "other": own - wrong, "wrong": wrong}, {"own": mixed, "other": mixed}]
     structured = shown[shown["test_mask"] != "random"]
     kinds = structured["test_mask"] + structured["test_sparsity"].map(" {:.0%}".format)
-    by_kind = structured.assign(kind=kinds).pivot_table(index=["model", "seed"], columns="kind", values="accuracy")
-    costs.insert(1, "other", costs["own"] - costs["wrong"])
-    return costs.join(by_kind)
+    by_kind = structured.assign(kind=kinds).pivot_table(index=by_way, columns="kind", values="accuracy")
+    return pd.concat(map(pd.DataFrame, costs)).join(by_kind)
 
 
 def summary(costs: pd.DataFrame) -> pd.DataFrame:
-    """Means over seeds of :func:`costs_of` with the 95% interval of ``wrong``, best at another level first."""
+    """Means over seeds of :func:`costs_of`, the 95% interval of ``wrong``, and how many seeds; best at another level
+    first."""
     by_way = costs.groupby("model")
-    shown = by_way.mean().join(by_way["wrong"].agg(seeds="count", ci95=ci95))
+    shown = by_way.mean().join(by_way["wrong"].agg(ci95=ci95)).join(by_way["own"].agg(seeds="count"))
     return shown.sort_values("other", ascending=False)
 
 
 def explained(costs: pd.DataFrame) -> pd.DataFrame:
-    """How much of what a wrong level costs ConvNet more than SparseConvNet each way saves, in percent, with the 95%
-    interval by Fieller's theorem over the seeds that all three have: 0% is ConvNet as it is, 100% SparseConvNet.
+    """How much of what a wrong level costs ConvNet more than SparseConvNet each way saves, with the 95% interval by
+    Fieller's theorem over the seeds that all three have: 0% is ConvNet as it is, 100% SparseConvNet.
 
     Args:
         costs: :func:`costs_of`.
@@ -109,36 +125,97 @@ def explained(costs: pd.DataFrame) -> pd.DataFrame:
         Index model; columns points (ConvNet's cost less the way's), seeds, and share, low and high in percent; the
         bounds are NaN for one seed, and infinite where the seeds can't tell the two networks apart.
     """
-    by_seed = costs["wrong"].unstack("model")
+    columns = ["points", "seeds", "share", "low", "high"]
+    by_seed = costs["wrong"].unstack("model").dropna(axis=1, how="all")
     if not {SPARSE, PLAIN} <= set(by_seed):
-        return pd.DataFrame(columns=["points", "seeds", "share", "low", "high"])
+        return pd.DataFrame(columns=columns)
     lines = {}
     for way in by_seed.columns.drop([SPARSE, PLAIN]):
         paired = by_seed[[way, SPARSE, PLAIN]].dropna()
         if len(paired):
             saved, whole = paired[PLAIN] - paired[way], paired[PLAIN] - paired[SPARSE]
             lines[way] = (saved.mean(), len(paired), *(100 * value for value in ratio(saved, whole)))
-    return pd.DataFrame(lines, index=["points", "seeds", "share", "low", "high"]).T.rename_axis("model")
+    shown = pd.DataFrame(lines, index=columns).T.rename_axis("model")
+    return shown.astype({"seeds": int}).sort_values("share", ascending=False)
+
+
+def times() -> pd.DataFrame:
+    """What a network's output for an image of Caltech-101's size costs, or what fills it: milliseconds on a CPU thread
+    in float32, from results/benchmarks_alternatives.csv, and microseconds on a GPU in batches of 128 in bf16, from
+    results/benchmarks_gpu.csv; NaN where it was not measured."""
+    results = output_root() / "results"
+    on_cpu = pd.read_csv(results / "benchmarks_alternatives.csv").set_index("way")["milliseconds_an_image"]
+    on_gpu = pd.read_csv(results / "benchmarks_gpu.csv").query("part == 'inference'")
+    on_gpu = on_gpu.set_index(on_gpu["what"].str.removesuffix(GPU_CASE))["value"]
+    return pd.DataFrame({CPU: on_cpu, GPU: on_gpu})
+
+
+def decisions(shown: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
+    """For each of SITUATIONS the way to use: of those that can be used and come within the margin of no difference of the
+    best, in what counts there, the one that takes the fewest lines of code, and of these the best.
+
+    Args:
+        shown: :func:`summary`.
+        costs: :func:`times`.
+
+    Returns:
+        Index what is known of the missing pixels; columns the way, its accuracies, its seeds, what an image costs, and
+        how many lines of code it takes beside a ConvNet's.
+    """
+    lines = {}
+    for situation, (what_counts, usable) in SITUATIONS.items():
+        ways = shown.loc[[way for way in shown.index if usable(way)], what_counts].dropna()
+        if len(ways):
+            way = min(ways.index[ways > ways.max() - MARGIN], key=lambda way: (_lines_of(way), -ways[way]))
+            network, step = _network_of(way), _step_of(way)
+            price = costs.reindex([network, *([step] if step in costs.index else [])]).sum(skipna=False)
+            if step in ON_THE_HOST:
+                price[GPU] = float("nan")
+            accuracies = shown.loc[way, list(ACCURACIES)].rename(ACCURACIES)
+            lines[situation] = {
+                "use": way,
+                **accuracies,
+                "seeds": int(shown.loc[way, "seeds"]),
+                **price,
+                "lines": _lines_of(way),
+            }
+    return pd.DataFrame(lines).T.rename_axis("what is known")
+
+
+def _lines_of(way: str) -> int:
+    return LINES.get(_network_of(way), 2) + LINES.get(_step_of(way), 0)
+
+
+def _network_of(way: str) -> str:
+    return way if way in NETWORKS else way.split(", ")[0]
+
+
+def _step_of(way: str) -> str:
+    """What is done beside the network: a fill, a way of training or an adaptation; "" = nothing."""
+    step = way.removeprefix(_network_of(way)).removeprefix(", ")
+    return step.removesuffix(" filled")
 
 
 def figure(summaries: dict[str, pd.DataFrame]) -> Figure:
-    """Accuracy at the sparsity of training (full dot) and at another one (open), a line a way, a panel a data set.
+    """Accuracy at the sparsity of training (full dot) and at another one (open, with the 95% interval of what that
+    costs), a line a way, a panel a data set.
 
     ``summaries``: :func:`summary` by title.
     """
     most = max(map(len, summaries.values()))
-    figure, panels = plt.subplots(1, len(summaries), figsize=(6 * len(summaries), 1 + 0.26 * most), squeeze=False)
+    figure, panels = plt.subplots(1, len(summaries), figsize=(6 * len(summaries), 1.2 + 0.26 * most), squeeze=False)
     for (title, shown), panel in zip(summaries.items(), panels[0], strict=True):
         for place, way in enumerate(shown.itertuples()):
             colour = COLOURS.get(way.Index, OTHER)
             panel.plot([way.other, way.own], [place, place], color=colour, lw=2)
-            panel.errorbar(way.other, place, xerr=way.ci95 if way.seeds > 1 else None, color=colour, lw=1, capsize=2)
+            panel.errorbar(way.other, place, xerr=way.ci95 if way.ci95 == way.ci95 else None, color=colour, capsize=2)
             panel.plot(way.own, place, "o", color=colour)
             panel.plot(way.other, place, "o", color=colour, mfc="white")
-        panel.set_yticks(range(len(shown)), shown.index)
+        seeds = [f"{way}, {count} seed{'s' * (count > 1)}" for way, count in shown["seeds"].items()]
+        panel.set_yticks(range(len(shown)), seeds)
         panel.invert_yaxis()
-        panel.grid(axis="x")
         panel.set(title=title, xlabel="test accuracy (%)")
     marks = [Line2D([], [], color="black", marker="o", ls="", mfc=fill) for fill in ("black", "white")]
-    figure.legend(marks, ["at the sparsity of training", "at another"], loc="upper center", ncols=2, frameon=False)
+    words = ["at the sparsity of training", "at another"]
+    figure.legend(marks, words, loc="outside lower center", ncols=2, frameon=False)
     return figure
