@@ -51,6 +51,7 @@ QUICK_CALTECH := -p seeds 1 -p dataset shapes -p sparsity 0.3 -p batch_size 16 -
 QUICK_STUDY := -p dataset digits -p sparsity 0.9 -p seeds 1 -p epochs 5 \
   -y {'learning_rates':[0.005,0.001],'batch_sizes':[64,256]}
 QUICK_DISCUSSION := -p dataset digits -p sparsity 0.5 -p seeds 1 -p epochs 5
+QUICK_ALTERNATIVES := -p dataset digits -p sparsity 0.5 -p seeds 1 -p epochs 2
 # On the drawn street, whose eight scans to train on are soon done.
 QUICK_DEPTH := -p dataset street -p sparsity 0.8 -p seeds 1 -p epochs 1
 # MNIST's stand-in has fewer images, and so needs more epochs to learn anything.
@@ -64,6 +65,7 @@ report: setup
 	    */03_*) quick="$(QUICK_CALTECH)" ;; \
 	    */04_*) quick="$(QUICK_STUDY)" ;; \
 	    */05_*) quick="$(QUICK_DISCUSSION)" ;; \
+	    */06_*) quick="$(QUICK_ALTERNATIVES)" ;; \
 	    */07_*) quick="$(QUICK_DEPTH)" ;; \
 	    *) quick= ;; \
 	  esac; \

@@ -18,7 +18,19 @@ from .inference import MARGIN, largest_layout, ratio
 from .statistics import mismatch, transfers
 from .tables import ci95, over_seeds
 
-__all__ = ["compared", "costs_of", "decisions", "explained", "figure", "summary", "table", "tests_of", "times"]
+__all__ = [
+    "backgrounds",
+    "by_level",
+    "compared",
+    "costs_of",
+    "decisions",
+    "explained",
+    "figure",
+    "summary",
+    "table",
+    "tests_of",
+    "times",
+]
 
 SPARSE, PLAIN, WITH_MASK = MODELS
 EVERY = "trained on every sparsity"
@@ -88,7 +100,8 @@ def costs_of(measured: pd.DataFrame) -> pd.DataFrame:
     """Accuracies of each way and seed that has every level of :func:`compared`, collapsed runs left out: at the level
     of training, the mean over levels (``own``); at another one, the mean over pairs of levels (``other``); what that
     costs (``wrong``, statistics.mismatch); and under masks with structure, a column a kind ("square 30%", ...). A
-    network trained on every level has one accuracy, the mean over levels, and no ``wrong``.
+    network trained on every level has one accuracy, the mean over levels, and no ``wrong``; where there is a single
+    level, no network has.
 
     Returns:
         Index model, seed.
@@ -97,7 +110,8 @@ def costs_of(measured: pd.DataFrame) -> pd.DataFrame:
     by_way = ["model", "seed"]
     random = shown[(shown["test_mask"] == "random") & shown["test_sparsity"].isin(levels)]
     wrong = mismatch(shown)["mismatch"]
-    own = random[random["train_sparsity"] == random["test_sparsity"]].groupby(by_way)["accuracy"].mean()[wrong.index]
+    own = random[random["train_sparsity"] == random["test_sparsity"]]
+    own = own.pivot(index=by_way, columns="train_sparsity", values="accuracy").dropna().mean(axis=1)
     mixed = random[random["train_sparsity"].isna()].groupby(by_way)["accuracy"].mean()
     costs = [{"own": own, "other": own - wrong, "wrong": wrong}, {"own": mixed, "other": mixed}]
     structured = shown[shown["test_mask"] != "random"]
@@ -111,7 +125,27 @@ def summary(costs: pd.DataFrame) -> pd.DataFrame:
     first."""
     by_way = costs.groupby("model")
     shown = by_way.mean().join(by_way["wrong"].agg(ci95=ci95)).join(by_way["own"].agg(seeds="count"))
-    return shown.sort_values("other", ascending=False)
+    return shown.sort_values(["other", "own"], ascending=False)
+
+
+def by_level(measured: pd.DataFrame) -> pd.DataFrame:
+    """Mean accuracy over seeds of what was trained at the least level of :func:`compared`, which names the index: a
+    line a way, a column a sparsity in the test, the best at the last one first."""
+    shown, levels = compared(measured[~measured["collapsed"]])
+    here = shown[(shown["test_mask"] == "random") & (shown["train_sparsity"] == levels[0])]
+    means = here.pivot_table(index="model", columns="test_sparsity", values="accuracy")
+    return means.sort_values(means.columns[-1], ascending=False).rename_axis(f"trained with {levels[0]:.0%} missing")
+
+
+def backgrounds(measured: pd.DataFrame) -> pd.DataFrame:
+    """Mean accuracy over seeds at the sparsity of training, collapsed runs left out, on MNIST as it is and inverted: a
+    line a sparsity, two columns a network. ``measured`` has the ways of both."""
+    sound = measured[~measured["collapsed"] & (measured["test_mask"] == "random")]
+    own = sound[sound["train_sparsity"] == sound["test_sparsity"]]
+    parts = own["model"].str.partition(", inverted")
+    own = own.assign(network=parts[0], background=parts[1].map({"": "black", ", inverted": "white"}))
+    means = own.pivot_table(index="test_sparsity", columns=["network", "background"], values="accuracy")
+    return means.reindex(columns=MODELS, level=0).dropna()
 
 
 def explained(costs: pd.DataFrame) -> pd.DataFrame:
@@ -151,8 +185,8 @@ def times() -> pd.DataFrame:
 
 
 def decisions(shown: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
-    """For each of SITUATIONS the way to use: of those that can be used and come within the margin of no difference of the
-    best, in what counts there, the one that takes the fewest lines of code, and of these the best.
+    """For each of SITUATIONS the way to use: of those that can be used and come within the margin of no difference of
+    the best, in what counts there, the one that takes the fewest lines of code, and of these the best.
 
     Args:
         shown: :func:`summary`.
@@ -172,13 +206,8 @@ def decisions(shown: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
             if step in ON_THE_HOST:
                 price[GPU] = float("nan")
             accuracies = shown.loc[way, list(ACCURACIES)].rename(ACCURACIES)
-            lines[situation] = {
-                "use": way,
-                **accuracies,
-                "seeds": int(shown.loc[way, "seeds"]),
-                **price,
-                "lines": _lines_of(way),
-            }
+            counts = {"seeds": int(shown.loc[way, "seeds"]), "lines": _lines_of(way)}
+            lines[situation] = {"use": way, **accuracies, **price, **counts}
     return pd.DataFrame(lines).T.rename_axis("what is known")
 
 

@@ -147,6 +147,10 @@ class Runs(Shown):
     def __getitem__(self, study: tuple[str, str]) -> pd.DataFrame:
         return store.of_experiments(self.experiments[study], self.recorded)
 
+    def by_way(self, ways: dict[str, list[Experiment]]) -> dict[str, pd.DataFrame]:
+        """The rows of runs that a study names, by the name."""
+        return {way: store.of_experiments(experiments, self.recorded) for way, experiments in ways.items()}
+
     def title(self, dataset: str) -> str:
         """For captions; a stand-in's says so."""
         return TITLES[dataset]
