@@ -11,11 +11,12 @@ import papermill
 import pytest
 
 from sparsecnn.data.datasets import load, split
-from sparsecnn.experiment import SEEDS, Experiment
+from sparsecnn.experiment import ADAPTED, SEEDS, Experiment, levels_of
 from sparsecnn.files import REPOSITORY
 from sparsecnn.records import COLUMNS, LATER, SETTINGS
 from sparsecnn.studies import studies_of
 from sparsecnn.sweeps import store
+from sparsecnn.training.adaptation import WAYS
 from sparsecnn.training.evaluation import conditions_of
 
 
@@ -63,11 +64,14 @@ def invented(run: Experiment, rng: np.random.Generator) -> pd.DataFrame:
         for kind, level in conditions_of(run.dataset)
         if (kind, level) != ("random", run.sparsity)
     )
+    if run.tested_at == ADAPTED:
+        ways = WAYS if run.dataset == "caltech101" else WAYS[:1]
+        elsewhere += "".join(f" random_{way}:{level:g}=50" for way in ways for level in levels_of(run.dataset))
     reported = epochs == 1 + accuracy.argmax()
     return pd.DataFrame(LATER | {name: getattr(run, name) for name in SETTINGS} | {
         "epoch": epochs, "train_loss": 1 / epochs, "train_accuracy": 70.0, "validation_accuracy": accuracy.round(4),
         "test_accuracy": accuracy.round(4), "test_correct": [" ".join([str(n // classes)] * classes) for n in hits],
-        "transfer": np.where(reported & (run.tested_at == "every sparsity"), elsewhere, ""),
+        "transfer": np.where(reported & (run.tested_at != "own sparsity"), elsewhere, ""),
         "device": "invented", "torch": "2", "precision": "float32", "seconds": 1.0, "commit": "",
     })[COLUMNS]  # fmt: skip
 
@@ -195,3 +199,25 @@ def test_the_depth_notebook_trains_what_it_is_asked_for(output):
     assert "nearest neighbour" in text_of(outputs["others"]) and "edges" in text_of(outputs["errors"])
     assert set(store.read("street", "controlled")["epochs"]) == {1, 2, 4, 16}
     assert not list((output / "results").glob("*.csv"))
+
+
+def test_the_notebook_of_alternatives_trains_every_way_it_is_asked_for(output):
+    outputs = execute(
+        "06_alternatives", output, dataset="digits", sparsity=0.5, seeds=1, epochs=1, train_images=100, device="cpu"
+    )
+    scope = text_of(outputs["scope"])
+    assert "standing in for MNIST), alternatives: 17 of 17 runs" in scope and "adaptations: 1 of 1 runs" in scope
+    for figure in ("headline", "holes"):
+        assert has_figure(outputs[figure]), figure
+    assert set(store.read("digits", "controlled")["fill"]) == {"own", "mean", "grey", "nearest", "blur", "inpainting"}
+    assert not list((output / "results").glob("*.csv"))
+
+
+def test_the_notebook_of_alternatives_shows_a_full_store(full_store):
+    outputs = execute("06_alternatives", full_store)
+    assert "ConvNet, input rescaled" in text_of(outputs["scale"])
+    assert "SparseConvNet, batch norm anew, 460 images" in text_of(outputs["scale"])
+    assert "which pixels" in text_of(outputs["decide"]) and "white" in text_of(outputs["background"])
+    for name, ways in {"mnist": 17 + 3 + 1, "caltech101": 13 + 3 + 3 * 5}.items():
+        table = pd.read_csv(full_store / f"results/alternatives_{name}.csv")
+        assert table["model"].nunique() == ways and table["n_seeds"].max() == 3

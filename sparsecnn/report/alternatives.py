@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ..experiment import MODELS
-from ..files import output_root
+from ..files import REPOSITORY
 from ..models import NETWORKS
 from .figures import COLOURS
 from .inference import MARGIN, largest_layout, ratio
@@ -41,6 +41,7 @@ STEPS = {
     "reestimated_460": "batch norm anew, 460 images",
     "reestimated_test": "batch norm anew, test images",
 }
+INVERTED, GROUNDS = ", inverted", {False: "black", True: "white"}
 OTHER = "#56B4E9"  # no network's colour
 
 CPU, GPU = "ms an image, CPU thread", "us an image, GPU"
@@ -109,7 +110,7 @@ def costs_of(measured: pd.DataFrame) -> pd.DataFrame:
     shown, levels = compared(measured[~measured["collapsed"]])
     by_way = ["model", "seed"]
     random = shown[(shown["test_mask"] == "random") & shown["test_sparsity"].isin(levels)]
-    wrong = mismatch(shown)["mismatch"]
+    wrong = mismatch(shown, levels)["mismatch"]
     own = random[random["train_sparsity"] == random["test_sparsity"]]
     own = own.pivot(index=by_way, columns="train_sparsity", values="accuracy").dropna().mean(axis=1)
     mixed = random[random["train_sparsity"].isna()].groupby(by_way)["accuracy"].mean()
@@ -132,6 +133,8 @@ def by_level(measured: pd.DataFrame) -> pd.DataFrame:
     """Mean accuracy over seeds of what was trained at the least level of :func:`compared`, which names the index: a
     line a way, a column a sparsity in the test, the best at the last one first."""
     shown, levels = compared(measured[~measured["collapsed"]])
+    if not levels:  # all collapsed
+        return pd.DataFrame()
     here = shown[(shown["test_mask"] == "random") & (shown["train_sparsity"] == levels[0])]
     means = here.pivot_table(index="model", columns="test_sparsity", values="accuracy")
     return means.sort_values(means.columns[-1], ascending=False).rename_axis(f"trained with {levels[0]:.0%} missing")
@@ -142,8 +145,8 @@ def backgrounds(measured: pd.DataFrame) -> pd.DataFrame:
     line a sparsity, two columns a network. ``measured`` has the ways of both."""
     sound = measured[~measured["collapsed"] & (measured["test_mask"] == "random")]
     own = sound[sound["train_sparsity"] == sound["test_sparsity"]]
-    parts = own["model"].str.partition(", inverted")
-    own = own.assign(network=parts[0], background=parts[1].map({"": "black", ", inverted": "white"}))
+    white = own["model"].str.endswith(INVERTED)
+    own = own.assign(network=own["model"].str.removesuffix(INVERTED), background=white.map(GROUNDS))
     means = own.pivot_table(index="test_sparsity", columns=["network", "background"], values="accuracy")
     return means.reindex(columns=MODELS, level=0).dropna()
 
@@ -176,8 +179,8 @@ def explained(costs: pd.DataFrame) -> pd.DataFrame:
 def times() -> pd.DataFrame:
     """What a network's output for an image of Caltech-101's size costs, or what fills it: milliseconds on a CPU thread
     in float32, from results/benchmarks_alternatives.csv, and microseconds on a GPU in batches of 128 in bf16, from
-    results/benchmarks_gpu.csv; NaN where it was not measured."""
-    results = output_root() / "results"
+    results/benchmarks_gpu.csv, both the repository's; NaN where it was not measured."""
+    results = REPOSITORY / "results"
     on_cpu = pd.read_csv(results / "benchmarks_alternatives.csv").set_index("way")["milliseconds_an_image"]
     on_gpu = pd.read_csv(results / "benchmarks_gpu.csv").query("part == 'inference'")
     on_gpu = on_gpu.set_index(on_gpu["what"].str.removesuffix(GPU_CASE))["value"]
@@ -198,14 +201,14 @@ def decisions(shown: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
     """
     lines = {}
     for situation, (what_counts, usable) in SITUATIONS.items():
-        ways = shown.loc[[way for way in shown.index if usable(way)], what_counts].dropna()
+        ways = shown.reindex(columns=[what_counts]).loc[filter(usable, shown.index), what_counts].dropna()
         if len(ways):
             way = min(ways.index[ways > ways.max() - MARGIN], key=lambda way: (_lines_of(way), -ways[way]))
             network, step = _network_of(way), _step_of(way)
             price = costs.reindex([network, *([step] if step in costs.index else [])]).sum(skipna=False)
             if step in ON_THE_HOST:
                 price[GPU] = float("nan")
-            accuracies = shown.loc[way, list(ACCURACIES)].rename(ACCURACIES)
+            accuracies = shown.loc[way].reindex(list(ACCURACIES)).rename(ACCURACIES)
             counts = {"seeds": int(shown.loc[way, "seeds"]), "lines": _lines_of(way)}
             lines[situation] = {"use": way, **accuracies, **price, **counts}
     return pd.DataFrame(lines).T.rename_axis("what is known")

@@ -94,11 +94,11 @@ class Hole:
         picture = (self.pictures * self.mask)[image].movedim(0, -1)
         picture = (picture - picture.min()) / (picture.max() - picture.min())
         for (model, layers), row in zip(shown.items(), panels, strict=True):
-            row[0].imshow(picture)
+            row[0].imshow(picture.numpy())
             row[0].set_ylabel(model)
             for number, (features, panel) in enumerate(zip(layers, row[1:], strict=True), 1):
                 size = features[image].pow(2).mean(0).sqrt()
-                drawn = panel.imshow(size, cmap="cividis", norm=LogNorm(0.1, 30))
+                drawn = panel.imshow(size.numpy(), cmap="cividis", norm=LogNorm(0.1, 30))
                 panel.set_title(f"layer {number}" if model == models[0] else "")
         for panel in panels.flat:
             panel.set(xticks=[], yticks=[])

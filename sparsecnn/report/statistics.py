@@ -239,7 +239,7 @@ def levels_compared(measured: pd.DataFrame) -> list[float]:
     return largest_layout(pd.crosstab(runs["seed"], runs["train_sparsity"]) > 0)[1]
 
 
-def mismatch(measured: pd.DataFrame) -> pd.DataFrame:
+def mismatch(measured: pd.DataFrame, levels: list[float] | None = None) -> pd.DataFrame:
     """What it costs to be trained at another sparsity than that of the test: 0 for an invariant network.
 
     For every pair of :func:`levels_compared`, the accuracy of the network trained at the test's own level less that of
@@ -249,12 +249,13 @@ def mismatch(measured: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         measured: :func:`transfers`.
+        levels: others than those.
 
     Returns:
         Index model, seed (of which every pair was measured), columns mismatch, and of its pairs those whose network
         was trained with fewer pixels missing than in the test (``from_denser``) and with more (``from_sparser``).
     """
-    levels, task = levels_compared(measured), _task_of(measured)
+    levels, task = levels or levels_compared(measured), _task_of(measured)
     sign = 1 if task.best == "highest" else -1
     lines = {}
     sound = measured[_in_matrix(measured) & ~measured["collapsed"]]

@@ -14,6 +14,7 @@ from sparsecnn.report.inference import (
     holm,
     largest_layout,
     of_values,
+    ratio,
     share_interval,
     tenable,
 )
@@ -156,3 +157,28 @@ def test_beyond_a_margin_is_not_within_it():
     effect = Estimate(5.0, 1.0, 9)
     assert effect.beyond(2) == pytest.approx(stats.t.sf(3, 9)) and effect.within(2) > 0.99
     assert (effect - 5).differs() == 1
+
+
+def test_a_ratio_has_fiellers_interval():
+    # Of equal values, and of wholes without spread, where it is Student's t.
+    rng = np.random.default_rng(0)
+    wholes = 10 + rng.normal(0, 1, 12)
+    found, low, high = ratio(2 * wholes, wholes)
+    assert found == low == high == pytest.approx(2)
+    found, low, high = ratio([1.0, 2.0, 3.0], [10.0, 10.0, 10.0])
+    mean = of_values([0.1, 0.2, 0.3])
+    assert (found, low, high) == pytest.approx((0.2, *mean.interval))
+    assert ratio([1.0, 2.0], [-1.0, 1.1])[1:] == (-np.inf, np.inf)
+    assert np.isnan(ratio([1.0], [2.0])[1:]).all() and ratio([1.0], [2.0])[0] == 0.5
+
+
+@pytest.mark.parametrize("seeds", [3, 10])
+def test_the_interval_of_a_ratio_covers_it_as_often_as_it_says(seeds):
+    rng = np.random.default_rng(1)
+    covered = []
+    for _ in range(2000):
+        seed = rng.normal(0, 1, seeds)
+        wholes, parts = 6 + seed + rng.normal(0, 1, seeds), 3 + seed + rng.normal(0, 1, seeds)
+        _, low, high = ratio(parts, wholes)
+        covered.append(low <= 0.5 <= high)
+    assert 0.94 <= np.mean(covered) <= (0.97 if seeds == 10 else 0.98)
