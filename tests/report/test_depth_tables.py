@@ -56,6 +56,7 @@ def test_what_networks_err_more_than_the_nearest_neighbour_has_its_sign(measured
 def test_all_metrics_have_their_units(measured, filled):
     table = depth.metrics_at(measured, filled, 0.8)
     assert list(table) == ["MAE (m)", "RMSE (m)", "iMAE (1/km)", "iRMSE (1/km)"]
+    assert list(table.index) == ["nearest neighbour", "morphology", *MODELS]
     assert table.loc["ConvNet"].tolist() == pytest.approx([2.05, 20, 30, 40])
     assert table.loc["morphology"].tolist() == [1.5, 2, 3, 4]
 
