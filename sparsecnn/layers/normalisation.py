@@ -21,7 +21,7 @@ DOC = """Batch norm under a mask; parameters, buffers and state_dict are those o
 
 class _SparseBatchNorm(MaskedLayer):
     def forward(self, features: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        by_batch = self.training or not self.track_running_stats or self.running_mean is None
+        by_batch = self.training or self.running_mean is None
         momentum = self.momentum
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)

@@ -47,9 +47,9 @@ def gaussian(sigma):
     return weight / weight.sum()
 
 
-@given(st.integers(0, 1000), st.sampled_from([0.005, 0.1, 0.5]))
-def test_blur_is_a_weighted_mean_of_observed_pixels(seed, observed):
-    images, masks = inputs(seed, count=2, channels=2, observed=observed)
+@given(st.integers(0, 1000), st.sampled_from([0.005, 0.02, 0.1, 0.5]), st.sampled_from([(9, 12), (20, 7), (7, 20)]))
+def test_blur_is_a_weighted_mean_of_observed_pixels(seed, observed, size):
+    images, masks = inputs(seed, count=2, channels=2, size=size, observed=observed)
     height, width = images.shape[2:]
     filled = blur(images, masks)
     for image, (mask,), found in zip(images, masks, filled, strict=True):
@@ -70,13 +70,13 @@ def test_blur_is_a_weighted_mean_of_observed_pixels(seed, observed):
             np.testing.assert_allclose(found[:, *place], mean, rtol=1e-3, atol=0.02)
 
 
-@pytest.mark.parametrize("size", [(28, 28), (64, 48)])
-def test_one_observed_pixel_fills_the_image(size):
-    images, masks = np.full((2, 1, *size), 200, np.uint8), np.zeros((2, 1, *size), bool)
+@pytest.mark.parametrize(("size", "value"), [((28, 28), 200), ((64, 48), 255)])
+def test_one_observed_pixel_fills_the_image(size, value):
+    images, masks = np.full((2, 1, *size), value, np.uint8), np.zeros((2, 1, *size), bool)
     masks[0, 0, 0, 0] = masks[1, 0, -1, size[1] // 2] = True
     images = np.where(masks, images, 7)  # which nothing may see
     for name, rounding in (("nearest", 0), ("blur", 1e-3), ("inpainting", 20)):  # at each pixel of OpenCV's way, to 1
-        np.testing.assert_allclose(METHODS[name](images, masks), 200, atol=rounding)
+        np.testing.assert_allclose(METHODS[name](images, masks), value, atol=rounding)
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -197,6 +197,9 @@ def test_the_mask_comes_out_as_the_layer_says(kind):
     for dtype in (torch.bool, torch.uint8, torch.float32, torch.float64):
         _, seen = layer(features, mask.to(dtype))
         assert seen.dtype == (features.dtype if kind is NormalizedConv2d else dtype)
+    minus = layer(features, -mask.long())  # whatever is not 0 is observed
+    torch.testing.assert_close(minus[0], layer(features, mask)[0], rtol=0, atol=0)
+    assert torch.equal(minus[1] != 0, layer(features, mask)[1] != 0)
     twice = torch.where(mask, torch.tensor(255, dtype=torch.uint8), 0)  # as images have it
     assert all(map(torch.equal, layer(features, twice), layer(features, mask.to(torch.uint8)))) or (
         kind is not NormalizedConv2d and torch.equal(layer(features, twice)[0], layer(features, mask)[0])

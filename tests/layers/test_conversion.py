@@ -123,6 +123,29 @@ def test_what_has_no_mask_is_everywhere_and_leaves_the_others_as_it_is(function,
             assert out.flatten().tolist() == wanted and seen is of_a
 
 
+@pytest.mark.parametrize("dim", [(2, 3), [3, 2], (-1, -2)])
+@pytest.mark.parametrize("keepdim", [False, True])
+def test_a_mean_is_over_the_observed_places_of_each_image_and_0_without_any(dim, keepdim):
+    features = torch.arange(1.0, 25).view(3, 2, 2, 2)
+    mask = torch.tensor([[0, 0, 0, 0], [0, 0, 1, 0], [1, 1, 0, 1]]).view(3, 1, 2, 2)
+    mean = layers.conversion.masked_mean(features / mask, mask, dim, keepdim)  # inf where missing
+    assert mean.shape == ((3, 2, 1, 1) if keepdim else (3, 2))
+    expected = [0, 0, 11, 15, (17 + 18 + 20) / 3, (21 + 22 + 24) / 3]
+    torch.testing.assert_close(mean.flatten(), torch.tensor(expected))
+    everywhere = layers.conversion.masked_mean(features, None, dim, keepdim)
+    torch.testing.assert_close(everywhere, features.mean((2, 3), keepdim))
+
+
+@pytest.mark.parametrize("dim", [1, 2, -1, (2,), (3,), (0, 2, 3), (1, 2, 3), (2, 2)])
+def test_a_mean_over_other_axes_is_refused(dim):
+    features = torch.ones(1, 1, 2, 2)
+    for mask in (features, None):
+        with pytest.raises(
+            ValueError, match=r"^dim=.* is not allowed on features under a mask: all axes but the first"
+        ):
+            layers.conversion.masked_mean(features, mask, dim)
+
+
 @torch.no_grad()
 def test_more_inputs_come_behind_the_mask_and_have_none(image):
     class Scaled(nn.Module):

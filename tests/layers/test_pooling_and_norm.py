@@ -246,6 +246,31 @@ def test_a_batch_with_nothing_observed_changes_no_statistics_and_gives_0():
     )
 
 
+def test_one_observed_place_is_followed_too():
+    _, norm = norms(2)
+    mask = torch.zeros(2, 1, 4, 4)
+    mask[1, 0, 2, 3] = 1
+    features = torch.full((2, 3, 4, 4), 5.0, dtype=torch.float64)
+    out, _ = norm(features, mask)
+    torch.testing.assert_close(out[1, :, 2, 3], norm.bias)
+    torch.testing.assert_close(norm.running_mean, torch.full_like(norm.running_mean, 0.5))
+    torch.testing.assert_close(norm.running_var, torch.full_like(norm.running_var, 0.9))
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("mask", [torch.ones(1, 1, 4, 4), None])
+def test_statistics_that_are_not_tracked_any_more_stay_and_serve_evaluation_as_pytorchs_do(training, mask):
+    plain, norm = norms(2)
+    features = torch.randn(4, 3, 4, 4, dtype=torch.float64)
+    for layer in (plain, norm):
+        layer.running_mean += torch.tensor([1.0, -2, 3])
+        layer.track_running_stats = False
+        layer.train(training)
+    before = copy.deepcopy(norm.state_dict())
+    torch.testing.assert_close(norm(features, mask)[0], plain(features))
+    torch.testing.assert_close(norm.state_dict(), before, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_batch_norms_derivatives_are_right_and_0_where_missing(training):
     _, norm = norms(2)
@@ -261,6 +286,7 @@ def test_batch_norms_derivatives_are_right_and_0_where_missing(training):
     assert torch.autograd.gradcheck(call, inputs) and torch.autograd.gradgradcheck(call, inputs, fast_mode=True)
     (gradient,) = torch.autograd.grad(call(*inputs).square().sum(), features)
     assert not gradient[~mask.expand_as(gradient)].any()
+    assert not any(buffer.requires_grad for buffer in norm.buffers())
 
 
 def test_half_precision_is_normed_in_float32():

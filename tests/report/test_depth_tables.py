@@ -21,6 +21,7 @@ def measured() -> pd.DataFrame:
     for model, seed, train, test in itertools.product(MODELS, (0, 1), LEVELS, LEVELS):
         off = ERRORS[model] + 0.1 * seed + 5 * (train != test)
         lines.append((model, "own sparsity", train, seed, "random", test, off))
+        lines.append((model, "own sparsity", train, seed, "rings", 0.5, 50.0))
     for model, seed, (kind, test) in itertools.product(MODELS, (0, 1), [("random", 0.5), ("rings", 0.5)]):
         lines.append((model, "every sparsity", 0.5, seed, kind, test, 10 + seed))
     names = ["model", "trained_at", "train_sparsity", "seed", "test_mask", "test_sparsity", "mae"]
@@ -30,7 +31,12 @@ def measured() -> pd.DataFrame:
 @pytest.fixture
 def filled() -> pd.DataFrame:
     conditions = [("random", 0.5), ("random", 0.8), ("rings", 0.5)]
-    lines = [(method, *condition, 1.5) for method in ("nearest neighbour", "morphology") for condition in conditions]
+    errors = {"nearest neighbour": (1.5, 1.7, 1.9), "morphology": (2.5, 2.7, 2.9)}
+    lines = [
+        (method, *condition, error)
+        for method, of_method in errors.items()
+        for condition, error in zip(conditions, of_method, strict=True)
+    ]
     table = pd.DataFrame(lines, columns=["method", "test_mask", "test_sparsity", "mae"])
     return table.assign(rmse=2.0, imae=3.0, irmse=4.0)
 
@@ -40,7 +46,7 @@ def test_networks_stand_beside_methods_at_the_level_they_were_trained_for(measur
     assert list(table) == ["50%", "80%", "rings 50%"]
     every = [f"{model}, every level" for model in MODELS]
     assert list(table.index) == ["nearest neighbour", "morphology", *MODELS, *every]
-    assert table.loc["nearest neighbour"].eq("1.50").all()
+    assert table.loc["nearest neighbour"].tolist() == ["1.50", "1.70", "1.90"]
     assert table.loc["ConvNet", "50%"] == "2.05 ± 0.64" and pd.isna(table.loc["ConvNet", "rings 50%"])
     assert table.loc["ConvNet, every level", "rings 50%"].startswith("10.50 ± ")
     assert pd.isna(table.loc["ConvNet, every level", "80%"])
@@ -48,16 +54,17 @@ def test_networks_stand_beside_methods_at_the_level_they_were_trained_for(measur
 
 def test_what_networks_err_more_than_the_nearest_neighbour_has_its_sign(measured, filled):
     table = depth.less_nearest(measured, filled)
-    assert table.loc["SparseConvNet", 0.8] == "+1.55 ± 0.64" and table.loc["ConvNet + mask", 0.5] == "-0.45 ± 0.64"
+    assert table.loc["SparseConvNet", 0.8] == "+1.35 ± 0.64" and table.loc["ConvNet + mask", 0.5] == "-0.45 ± 0.64"
     one = depth.less_nearest(measured[measured["seed"] == 0], filled)
-    assert one.loc["SparseConvNet", 0.8] == "+1.50"
+    assert one.loc["SparseConvNet", 0.8] == "+1.30"
 
 
 def test_all_metrics_have_their_units(measured, filled):
     table = depth.metrics_at(measured, filled, 0.8)
     assert list(table) == ["MAE (m)", "RMSE (m)", "iMAE (1/km)", "iRMSE (1/km)"]
+    assert list(table.index) == ["nearest neighbour", "morphology", *MODELS]
     assert table.loc["ConvNet"].tolist() == pytest.approx([2.05, 20, 30, 40])
-    assert table.loc["morphology"].tolist() == [1.5, 2, 3, 4]
+    assert table.loc["morphology"].tolist() == [2.7, 2, 3, 4]
 
 
 @pytest.fixture
@@ -87,7 +94,8 @@ def test_the_figure_of_training_has_a_marker_a_length_and_a_line_a_method(traine
     (panel,) = figure.axes
     lines = {line.get_label(): line for line in panel.lines}
     assert set(lines) == {"nearest neighbour", "morphology", *MODELS}
-    assert lines["ConvNet"].get_xdata().tolist() == [2, 8] and lines["morphology"].get_ydata() == [1.5, 1.5]
+    assert lines["ConvNet"].get_xdata().tolist() == [2, 8] and lines["morphology"].get_ydata() == [2.7, 2.7]
+    assert lines["nearest neighbour"].get_ydata() == [1.7, 1.7]
     plt.close(figure)
 
 

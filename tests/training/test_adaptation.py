@@ -21,6 +21,7 @@ from sparsecnn.training.train import train
 CONDITIONS = (("random", 0.3), ("random", 0.7), ("square", 0.5))
 RUN = experiment("shapes", "controlled", "ConvNet", 0.3)
 TRAIN, TEST = torch.arange(0, 60, 3), torch.arange(1, 40, 5)
+IMAGES, BATCH = adaptation.IMAGES, adaptation.BATCH
 
 
 @pytest.fixture(autouse=True)
@@ -136,3 +137,28 @@ def test_a_network_without_batch_norm_is_rescaled_alone():
     found = train(run, "cpu")["transfer"].item().split()
     kinds = [entry.split("=")[0] for entry in found]
     assert kinds[2:] == ["random_rescaled:0.3", "random_rescaled:0.7", "square_rescaled:0.5"]
+
+
+def test_rows_name_the_numbers_of_images():
+    assert IMAGES == (1, 32, 460)
+    assert list(adaptation.WAYS[1:-1]) == [f"reestimated_{count}" for count in IMAGES]
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"),
+    [(1, [1]), (32, [32]), (128, [128]), (129, [65, 64]), (460, [115] * 4), (1735, [124] * 13 + [123])],
+)
+def test_statistics_are_of_as_few_batches_as_128_at_most_allow_of_about_one_size(count, sizes, monkeypatch):
+    monkeypatch.setattr(adaptation, "BATCH", BATCH)
+    found = []
+
+    class Source:
+        device = torch.device("cpu")
+
+        def ahead(self, batches, masks):
+            found.extend(batches)
+            return ()
+
+    adaptation._reestimate(nn.Sequential(), [], None, nullcontext(), Source(), torch.arange(count), None)
+    assert [tuple(batch.shape) for batch in found] == [(1, size) for size in sizes]
+    assert torch.equal(torch.cat(found, dim=1)[0], torch.arange(count))
