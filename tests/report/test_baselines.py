@@ -40,6 +40,34 @@ def test_who_fills_with_the_truth_has_no_error_and_is_never_told_what_is_asked(m
     assert (line["mae"], line["rmse"], line["imae"], line["irmse"]) == (0, 0, 0, 0)
 
 
+def test_masks_are_those_of_a_seed_the_first_by_default_and_every_scan_is_told(monkeypatch):
+    monkeypatch.setattr(module, "conditions_of", lambda dataset: iter([("random", 0.5), ("rings", 0.875)]))
+    totals, told = [], []
+
+    class Bar:
+        def __init__(self, total, **words):
+            totals.append(total)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            told.append("end")
+
+        def update(self):
+            told.append("scan")
+
+    monkeypatch.setattr(module, "bar", Bar)
+    of_default, of_first, of_second = (
+        baselines("street", methods=["nearest neighbour"], **seed) for seed in ({}, {"seed": 0}, {"seed": 1})
+    )
+    assert of_default.equals(of_first)
+    random = of_first["test_mask"] == "random"
+    assert (of_first.loc[random, "mae"] != of_second.loc[random, "mae"]).all()
+    assert totals == [2 * len(split(load("street"), 2, "by drive")[2])] * 3
+    assert told == ([*["scan"] * totals[0], "end"]) * 3
+
+
 def test_the_kinds_of_masks_are_the_networks():
     assert {kind for kind, _ in conditions_of("street")} == {"random", "rings"}
 
