@@ -58,6 +58,7 @@ class _Alternative(_SparseConv, nn.Conv2d):
         """Where a window has an observed pixel: one channel, or where ``observed`` has more, all that come out."""
         geometry = self.kernel_size, self.stride, self.padding, self.dilation
         _, seen = window_scale(observed, *geometry, self.eps, self.weight.dtype, groups=self.groups)
+        seen = seen.bool()
         return seen.repeat_interleave(self.out_channels // self.groups, 1) if seen.shape[1] > 1 else seen
 
     def plus_bias(self, sums: Tensor) -> Tensor:

@@ -23,6 +23,8 @@ def whole(name: str, value, least: int) -> int:
 
 def whole_numbers(name: str, value, dims: int, least: int) -> tuple[int, ...]:
     """One number an axis, from a number for all of them, or a tuple or list."""
+    if type(value) is tuple and len(value) == dims and set(map(type, value)) == {int} and min(value) >= least:
+        return value  # as modules give them
     many = value if isinstance(value, (tuple, list)) else (value,)
     found = tuple(_int(number) for number in many)
     if len(found) not in (1, dims) or any(number is None or number < least for number in found):
@@ -64,11 +66,15 @@ def channels_of(in_channels, out_channels, groups) -> tuple[int, int, int]:
 
 
 def one_of(name: str, value, allowed: tuple) -> None:
-    if not any(value is choice or (isinstance(value, str) and value == choice) for choice in allowed):
-        raise ValueError(f"{name}={value!r} is not allowed: {', '.join(map(repr, allowed))}")
+    for choice in allowed:
+        if value is choice or (isinstance(value, str) and value == choice):
+            return
+    raise ValueError(f"{name}={value!r} is not allowed: {', '.join(map(repr, allowed))}")
 
 
 def eps_of(value) -> float:
+    if type(value) is float and 0 <= value < math.inf:
+        return value
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if isinstance(value, Tensor):
         is_number = value.dim() == 0 and value.dtype != torch.bool and not value.is_complex() and not value.is_meta
@@ -182,7 +188,7 @@ def check_window(features: Tensor, weight: Tensor, padding, edges, dilation, pad
                 f"weight {tuple(weight.shape)} with padding={padding!r} and dilation={dilation!r} does not fit "
                 f"features {tuple(features.shape)}: its window is larger than the padded image"
             )
-        most = {"reflect": length - 1, "circular": length}.get(padding_mode, max(edge))
+        most = {"reflect": length - 1, "circular": length}.get(padding_mode, math.inf)
         if max(edge) > most:
             raise ValueError(
                 f"padding={padding!r} with padding_mode={padding_mode!r} is not allowed for features "

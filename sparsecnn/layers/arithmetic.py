@@ -19,10 +19,10 @@ def keep_observed(features: Tensor, observed: Tensor) -> Tensor:
     """``features`` where ``observed`` (bool, broadcast), 0 elsewhere, for the gradient too; NaN and inf do not pass."""
     if _takes_pytorchs_own(features):
         return torch.where(observed, features, 0)
-    if observed.all():  # as is common behind a first layer; to find out costs nothing beside a copy of the features
+    # As is common behind a first layer; asked of bytes, since of bool PyTorch answers ten times slower.
+    if observed.view(torch.uint8).all():
         return features
-    # -1 is all ones in two's complement.
-    return _BitMask.apply(features, -observed.to(INTEGER[features.element_size()]))
+    return _BitMask.apply(features, -observed.view(torch.int8))  # -1 is all ones in two's complement
 
 
 class _BitMask(torch.autograd.Function):
@@ -33,7 +33,7 @@ class _BitMask(torch.autograd.Function):
     def forward(ctx, features: Tensor, ones: Tensor) -> Tensor:
         ctx.save_for_backward(ones)
         # A negative that is still to be taken (that of z.conj().imag) is not yet in the bits.
-        return (features.resolve_neg().view(ones.dtype) & ones).view(features.dtype)
+        return (features.resolve_neg().view(INTEGER[features.element_size()]) & ones).view(features.dtype)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:

@@ -27,7 +27,6 @@ def flat(edges: list[tuple[int, int]]) -> list[int]:
     return [size for edge in reversed(edges) for size in edge]
 
 
-@torch.no_grad()
 def window_scale(
     observed: Tensor,
     kernel: tuple[int, ...],
@@ -40,12 +39,13 @@ def window_scale(
     padding_observed: bool = False,
     groups: int = 1,
 ) -> tuple[Tensor, Tensor]:
-    """What the sum over each window is multiplied by, 1 / (its observed pixels + eps) or 0, and whether it has any.
+    """What the sum over each window is multiplied by, 1 / (its observed pixels + eps) or 0; and 1 where it has any, 0
+    where none.
 
     ``observed``, bool, has one channel, and so have the two results; or as many as the features, and they ``groups``:
     an observed pixel then counts as the share of the group's channels that are. With ``scale`` "window" the factor is
-    1 / the share of the window that is observed. ``dtype`` is that of the features; the factor is in float32 at least,
-    in which 1e-8 does not vanish.
+    1 / the share of the window that is observed. ``dtype`` is that of the features; the results are in float32 at
+    least, in which 1e-8 does not vanish.
     """
     images, deep = _one_channel(observed, groups)
     edges = edges_of(kernel, padding, dilation)
@@ -59,13 +59,14 @@ def window_scale(
         sums = _by_ones(CONVOLVE, images, kernel, stride=stride, padding=padding, dilation=dilation)
     else:
         # The smallest whole numbers that hold a count: they are what takes time here.
-        images = images.to(torch.uint8 if deep * math.prod(kernel) <= 255 else torch.int32)
+        kind = torch.uint8 if deep * math.prod(kernel) <= 255 else torch.int32
+        images = images.view(kind) if images.dtype.itemsize == kind.itemsize else images.to(kind)
         sums = _window_sum(F.pad(images, flat(edges), value=deep * padding_observed), kernel, stride, dilation)
     whole = math.prod(kernel) if scale == "window" else None
-    return _regroup(_factor(sums, deep, whole, eps, dtype), observed), _regroup(sums.bool(), observed)
+    factor, seen = _factor(sums, deep, whole, eps, dtype)
+    return _regroup(factor, observed), _regroup(seen, observed)
 
 
-@torch.no_grad()
 def transposed_scale(
     observed: Tensor,
     kernel: tuple[int, ...],
@@ -84,7 +85,7 @@ def transposed_scale(
     images, deep = _one_channel(observed, groups)
     geometry = {"stride": stride, "padding": padding, "output_padding": output_padding, "dilation": dilation}
     sums = _by_ones(TRANSPOSE, images, kernel, **geometry)
-    whole, seen = None, sums.bool()
+    whole = None
     if scale == "window" or padding_observed:
         reach = [
             _taps(size, *numbers, sums.device)
@@ -94,8 +95,9 @@ def transposed_scale(
     if padding_observed:
         inside = _by_ones(TRANSPOSE, torch.ones_like(images[:1]), kernel, **geometry)
         sums = sums + deep * (whole - inside)
-        seen = sums.bool() | (whole == 0)  # where a stride leaves gaps nothing is missing
-    factor = _factor(sums, deep, whole.clamp(min=1) if scale == "window" else None, eps, dtype)
+    factor, seen = _factor(sums, deep, whole.clamp(min=1) if scale == "window" else None, eps, dtype)
+    if padding_observed:
+        seen = seen.bool() | (whole == 0)  # where a stride leaves gaps nothing is missing
     return _regroup(factor, observed), _regroup(seen, observed)
 
 
@@ -107,9 +109,12 @@ def _one_channel(observed: Tensor, groups: int) -> tuple[Tensor, int]:
     return observed.unflatten(1, (groups, deep)).sum(2).flatten(0, 1).unsqueeze(1), deep
 
 
-def _factor(sums: Tensor, deep: int, whole: int | Tensor | None, eps: float, dtype: torch.dtype) -> Tensor:
+def _factor(
+    sums: Tensor, deep: int, whole: int | Tensor | None, eps: float, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """What each sum is multiplied by; and whether it saw any, 1 or 0 in the same dtype."""
     sums = sums.to(torch.float64 if dtype == torch.float64 else torch.float32)
-    count = sums.clamp(min=1)
+    seen, count = sums.clamp(max=1), sums.clamp(min=1)
     if deep > 1:
         count = count / deep
     count = count.add_(eps)
@@ -117,7 +122,7 @@ def _factor(sums: Tensor, deep: int, whole: int | Tensor | None, eps: float, dty
         whole = whole.to(count.dtype) if isinstance(whole, Tensor) else whole
         count = count / (whole + eps)  # 1 where all is observed
     # 0 for an empty window, whose sum need not be 0: Winograd convolutions take its neighbours in and out, and round.
-    return sums.clamp(max=1).div_(count)
+    return seen / count, seen
 
 
 def _regroup(of_images: Tensor, observed: Tensor) -> Tensor:

@@ -199,7 +199,7 @@ def _finish(
         each = sums.shape[1] // factor.shape[1]
         factor, seen = factor.repeat_interleave(each, 1), seen.repeat_interleave(each, 1)
     bias = None if bias is None else bias.to(sums.dtype)
-    return normalise(sums, factor.to(sums.dtype), bias), seen if mask is None else seen.to(mask.dtype)
+    return normalise(sums, factor.to(sums.dtype), bias), seen.to(torch.bool if mask is None else mask.dtype)
 
 
 sparse_conv1d, sparse_conv2d, sparse_conv3d = map(_convolution, (1, 2, 3))

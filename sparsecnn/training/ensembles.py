@@ -50,7 +50,7 @@ class Ensemble(nn.Module):
                     scale, seen = window_scale(mask.flatten(0, 1), *geometry, image.dtype)
                     scale, seen = (each.unflatten(0, mask.shape[:2]) for each in (scale, seen))
                     image = torch.addcmul(_of_channels(next(parameters)), sums, scale)
-                    mask = seen if layer.dilates else mask
+                    mask = seen.bool() if layer.dilates else mask
                 case nn.Conv2d():
                     image = _convolve(image, next(parameters), layer) + _of_channels(next(parameters))
                 case nn.Linear():
