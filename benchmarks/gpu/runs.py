@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from sparsecnn.experiment import MODELS, Experiment, grid
 from sparsecnn.studies import (
+    adaptations,
     alternatives,
     batch_norms,
     depth_training,
@@ -39,9 +40,10 @@ def wanted(name: str) -> dict[str, list[Experiment]]:
     if name == "filled":
         return {"from around": of_way[HOST[0]]}
     if name == "mnist":
-        runs = sorted(itertools.chain(*of_way.values()), key=lambda run: run.seed)
-        return {"matrix": matrix("mnist"), "alternatives": [run for run in runs if run.fill != "inpainting"]}
-    adapted = list(itertools.chain(*(of_way[model] for model in MODELS)))
+        runs = itertools.chain(*adaptations("mnist").values(), *of_way.values())
+        runs = sorted((run for run in runs if run.fill != "inpainting"), key=lambda run: run.seed)
+        return {"matrix": matrix("mnist"), "alternatives": runs}
+    adapted = list(itertools.chain(*adaptations("caltech101").values()))
 
     def of_seed(seed: int, *ways: str) -> list[Experiment]:
         return [run for way in ways for run in of_way[way] if run.seed == seed]
