@@ -14,7 +14,7 @@ from ..experiment import MODELS
 from ..files import REPOSITORY
 from ..models import NETWORKS
 from .figures import COLOURS
-from .inference import MARGIN, largest_layout, ratio
+from .inference import MARGIN, largest_layout, of_values, ratio
 from .statistics import mismatch, transfers
 from .tables import ci95, over_seeds
 
@@ -153,20 +153,23 @@ def backgrounds(measured: pd.DataFrame) -> pd.DataFrame:
 
 def explained(costs: pd.DataFrame) -> pd.DataFrame:
     """How much of what a wrong level costs ConvNet more than SparseConvNet each way saves, with the 95% interval by
-    Fieller's theorem over the seeds that all three have: 0% is ConvNet as it is, 100% SparseConvNet.
+    Fieller's theorem over the seeds that all three have: 0% is ConvNet as it is, 100% SparseConvNet. Where the seeds
+    can't tell these two apart there is nothing to share.
 
     Args:
         costs: :func:`costs_of`.
 
     Returns:
-        Index model; columns points (ConvNet's cost less the way's), seeds, and share, low and high in percent; the
-        bounds are NaN for one seed, and infinite where the seeds can't tell the two networks apart.
+        Index model; columns points (ConvNet's cost less the way's), seeds, and share, low and high in percent, the
+        bounds NaN for one seed.
     """
     columns = ["points", "seeds", "share", "low", "high"]
     by_seed = costs["wrong"].unstack("model").dropna(axis=1, how="all")
     if not {SPARSE, PLAIN} <= set(by_seed):
         return pd.DataFrame(columns=columns)
-    lines = {}
+    lines, apart = {}, of_values((by_seed[PLAIN] - by_seed[SPARSE]).dropna())
+    if not apart.interval[0] > 0:
+        return pd.DataFrame(columns=columns)
     for way in by_seed.columns.drop([SPARSE, PLAIN]):
         paired = by_seed[[way, SPARSE, PLAIN]].dropna()
         if len(paired):

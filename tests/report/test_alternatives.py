@@ -81,6 +81,11 @@ def test_a_share_of_the_steadiness_is_0_for_convnet_and_100_for_sparseconvnet():
     shares = alternatives.explained(alternatives.costs_of(measured))["share"]
     assert shares.round(6).to_dict() == {"half way": 50, "as SparseConvNet": 100, "as ConvNet": 0, "steadier": 150}
     assert alternatives.explained(alternatives.costs_of(measured[measured["model"] != plain])).empty
+    # Where seeds don't tell the two apart, or there is one, there is nothing to share.
+    torn = pd.concat([of_way(sparse, steep(10), seeds=2), of_way(plain, lambda a, b: 90 - (a != b), seeds=2)])
+    torn.loc[(torn["seed"] == 1) & (torn["model"] == plain) & (torn["accuracy"] < 91), "accuracy"] -= 30
+    for case in (pd.concat([torn, of_way("way", steep(20), seeds=2)]), measured[measured["seed"] == 0]):
+        assert alternatives.explained(alternatives.costs_of(case)).empty
 
 
 def test_what_to_use_is_the_least_code_among_the_best():
