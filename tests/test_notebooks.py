@@ -216,7 +216,7 @@ def test_the_notebook_of_alternatives_trains_every_way_it_is_asked_for(output):
 def test_the_notebook_of_alternatives_shows_a_full_store(full_store):
     outputs = execute("06_alternatives", full_store)
     assert "ConvNet, input rescaled" in text_of(outputs["scale"])
-    assert "SparseConvNet, batch norm anew, 460 images" in text_of(outputs["scale"])
+    assert "SparseConvNet, batch norm anew from 460 images" in text_of(outputs["scale"])
     assert "which pixels" in text_of(outputs["decide"]) and "white" in text_of(outputs["background"])
     for name, ways in {"mnist": 17 + 3 + 1, "caltech101": 13 + 3 + 3 * 5}.items():
         table = pd.read_csv(full_store / f"results/alternatives_{name}.csv")

@@ -30,16 +30,17 @@ __all__ = [
     "table",
     "tests_of",
     "times",
+    "without_inverted",
 ]
 
-SPARSE, PLAIN, WITH_MASK = MODELS
+SPARSE, PLAIN = MODELS[:2]
 EVERY = "trained on every sparsity"
 STEPS = {
     "rescaled": "input rescaled in the test",
-    "reestimated_1": "batch norm anew, 1 image",
-    "reestimated_32": "batch norm anew, 32 images",
-    "reestimated_460": "batch norm anew, 460 images",
-    "reestimated_test": "batch norm anew, test images",
+    "reestimated_1": "batch norm anew from 1 image",
+    "reestimated_32": "batch norm anew from 32 images",
+    "reestimated_460": "batch norm anew from 460 images",
+    "reestimated_test": "batch norm anew from test images",
 }
 INVERTED, GROUNDS = ", inverted", {False: "black", True: "white"}
 OTHER = "#56B4E9"  # no network's colour
@@ -50,17 +51,19 @@ GPU_CASE = ", Caltech-101, batch 128, bf16"
 SITUATIONS = {
     "the share missing, and it stays": ("own", lambda way: True),
     "the share missing varies": ("other", lambda way: True),
-    "it varies, and the network is trained": ("other", lambda way: way in MODELS or _step_of(way) in STEPS.values()),
+    "it varies, and the network is trained": (
+        "other",
+        lambda way: way in MODELS or {*_steps_of(way)} & {*STEPS.values()},
+    ),
     "a hole": ("square 30%", lambda way: True),
     "not even which pixels": ("other", lambda way: way in (PLAIN, f"{PLAIN}, {EVERY}", f"{PLAIN}, {LABEL_FREE}")),
 }
 LABEL_FREE = STEPS["reestimated_test"]
-# These fill images on the CPU, whatever the network runs on.
-ON_THE_HOST = ("nearest", "blur", "inpainting")
 ACCURACIES = {"own": "own share (%)", "other": "another (%)", "square 30%": "square hole (%)"}
 # Statements beside those of a ConvNet, with scipy, OpenCV and this package's layers at hand.
 LINES = {"nearest": 2, "blur": 3, "inpainting": 2, "black": 1, "mean": 1, "grey": 1, EVERY: 1, STEPS["rescaled"]: 1}
-LINES |= {WITH_MASK: 2, "ConvNet, input rescaled": 1, PLAIN: 0} | {step: 4 for step in STEPS.values() if "anew" in step}
+LINES |= {step: 4 for step in STEPS.values() if "anew" in step}
+LINES |= {name: 2 for name in NETWORKS} | {PLAIN: 0, "ConvNet, input rescaled": 1}
 
 
 def tests_of(ways: dict[str, pd.DataFrame], adapted: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -76,6 +79,11 @@ def tests_of(ways: dict[str, pd.DataFrame], adapted: dict[str, pd.DataFrame]) ->
     measured = pd.concat(parts, ignore_index=True) if parts else transfers(pd.DataFrame())
     own = measured["trained_at"] == "own sparsity"
     return measured.assign(train_sparsity=measured["train_sparsity"].where(own))
+
+
+def without_inverted(measured: pd.DataFrame) -> pd.DataFrame:
+    """The ways on the data set's own images."""
+    return measured[~measured["model"].str.endswith(INVERTED)]
 
 
 def table(measured: pd.DataFrame) -> pd.DataFrame:
@@ -207,10 +215,8 @@ def decisions(shown: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
         ways = shown.reindex(columns=[what_counts]).loc[filter(usable, shown.index), what_counts].dropna()
         if len(ways):
             way = min(ways.index[ways > ways.max() - MARGIN], key=lambda way: (_lines_of(way), -ways[way]))
-            network, step = _network_of(way), _step_of(way)
-            price = costs.reindex([network, *([step] if step in costs.index else [])]).sum(skipna=False)
-            if step in ON_THE_HOST:
-                price[GPU] = float("nan")
+            priced = costs.index.intersection([_network_of(way), *_steps_of(way)])
+            price = costs.loc[priced].sum(skipna=False)  # what fills images does so on the CPU
             accuracies = shown.loc[way].reindex(list(ACCURACIES)).rename(ACCURACIES)
             counts = {"seeds": int(shown.loc[way, "seeds"]), "lines": _lines_of(way)}
             lines[situation] = {"use": way, **accuracies, **price, **counts}
@@ -218,17 +224,17 @@ def decisions(shown: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _lines_of(way: str) -> int:
-    return LINES.get(_network_of(way), 2) + LINES.get(_step_of(way), 0)
+    return sum(LINES[part] for part in (_network_of(way), *_steps_of(way)))
 
 
 def _network_of(way: str) -> str:
-    return way if way in NETWORKS else way.split(", ")[0]
+    return max((name for name in NETWORKS if f"{way}, ".startswith(f"{name}, ")), key=len)
 
 
-def _step_of(way: str) -> str:
-    """What is done beside the network: a fill, a way of training or an adaptation; "" = nothing."""
-    step = way.removeprefix(_network_of(way)).removeprefix(", ")
-    return step.removesuffix(" filled")
+def _steps_of(way: str) -> list[str]:
+    """What is done beside the network: a fill, a way of training, an adaptation."""
+    steps = way.removeprefix(_network_of(way)).split(", ")[1:]
+    return [step.removesuffix(" filled") for step in steps]
 
 
 def figure(summaries: dict[str, pd.DataFrame]) -> Figure:

@@ -93,7 +93,7 @@ def test_what_to_use_is_the_least_code_among_the_best():
         "ConvNet": steep(40, 88),
         "ConvNet, nearest filled": steep(0, 91),
         "SparseConvNet": steep(6, 90.9),
-        "ConvNet, batch norm anew, test images": steep(20),
+        "ConvNet, batch norm anew from test images": steep(20),
     }
     measured = pd.concat([of_way(way, accuracies) for way, accuracies in accuracy.items()])
     measured = pd.concat([measured, of_way("ConvNet, trained on every sparsity", lambda train, test: 60.0, mixed=True)])
@@ -106,11 +106,29 @@ def test_what_to_use_is_the_least_code_among_the_best():
         "ConvNet, nearest filled",
         "SparseConvNet",
         "ConvNet",  # in a hole all are alike
-        "ConvNet, batch norm anew, test images",
+        "ConvNet, batch norm anew from test images",
     ]
     filled = table.iloc[0]
     assert filled[CPU] == 9.5 and np.isnan(filled[GPU]) and filled["lines"] == 2
     assert table.iloc[2][CPU] == 9.0 and np.isnan(table.iloc[2][GPU])
+
+
+@pytest.mark.parametrize(
+    ("way", "lines"),
+    [
+        ("ConvNet", 0),
+        ("ConvNet + mask, trained on every sparsity", 3),
+        ("ConvNet, input rescaled", 1),
+        ("ConvNet, mean filled, input rescaled in the test", 2),
+        ("ConvNet, blur filled", 3),
+        ("SparseConvNet, batch norm anew from 32 images", 6),
+        ("partial convolution", 2),
+    ],
+)
+def test_lines_of_code_are_those_of_the_network_and_of_each_step(way, lines):
+    shown = pd.DataFrame({"own": [90.0], "other": [80.0], "square 30%": [50.0], "seeds": [1]}, index=[way])
+    table = alternatives.decisions(shown, alternatives.times())
+    assert set(table["lines"]) == {lines} and table[CPU].notna().all()
 
 
 def test_by_level_shows_what_was_trained_at_the_least():
