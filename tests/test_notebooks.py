@@ -176,7 +176,7 @@ def test_the_discussion_shows_a_full_store(full_store):
     assert matrix["n_seeds"].eq(SEEDS["caltech101"]["controlled"]).all() and len(matrix) == 3 * 9 * 9
     claims = pd.read_csv(full_store / "results/claims.csv")
     untested = claims.index[claims["conclusion_stands"] == "not tested"]
-    assert len(claims) == 10 and list(untested + 1) == [5]  # no study changes the background
+    assert len(claims) == 10 and not len(untested)
 
 
 def test_the_discussion_trains_what_it_is_asked_for(output):
@@ -197,7 +197,7 @@ def test_the_depth_notebook_trains_what_it_is_asked_for(output):
     for figure in ("matrix", "training", "pictures"):
         assert has_figure(outputs[figure]), figure
     assert "nearest neighbour" in text_of(outputs["others"]) and "edges" in text_of(outputs["errors"])
-    assert set(store.read("street", "controlled")["epochs"]) == {1, 2, 4, 16}
+    assert set(store.read("street", "controlled")["epochs"]) == {1, 2, 4, 8}
     assert not list((output / "results").glob("*.csv"))
 
 
@@ -215,8 +215,9 @@ def test_the_notebook_of_alternatives_trains_every_way_it_is_asked_for(output):
 
 def test_the_notebook_of_alternatives_shows_a_full_store(full_store):
     outputs = execute("06_alternatives", full_store)
-    assert "ConvNet, input rescaled" in text_of(outputs["scale"])
-    assert "SparseConvNet, batch norm anew from 460 images" in text_of(outputs["scale"])
+    for words in ("ConvNet, input rescaled", "SparseConvNet, batch norm anew from 460 images", "ConvNet, blur filled"):
+        assert words in text_of(outputs["ways"])
+    assert "nothing to share" in text_of(outputs["scale"])  # of invented runs
     assert "which pixels" in text_of(outputs["decide"]) and "white" in text_of(outputs["background"])
     for name, ways in {"mnist": 17 + 3 + 1, "caltech101": 13 + 3 + 3 * 5}.items():
         table = pd.read_csv(full_store / f"results/alternatives_{name}.csv")

@@ -275,7 +275,7 @@ def test_four_writers_of_200_runs_lose_and_double_nothing():
     rows = train(brief(), "cpu")
     runs = [rows.assign(seed=seed) for seed in range(200)]
     # Each run is written by two of the four.
-    shares = [runs[start:] + runs[:start] for start in (0, 50, 100, 150)]
+    shares = [runs[first:] + runs[:first] for first in (0, 50, 100, 150)]
     writers = [start(_store_all, share[:100]) for share in shares]
     for writer in writers:
         writer.join()
