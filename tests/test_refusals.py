@@ -183,7 +183,7 @@ def test_a_wrong_parameter_of_a_notebook_is_answered_in_one_line(notebook, monke
             began = time.monotonic()
             with capture_output() as shown:
                 success = shell.run_cell(cells[at + 1]).success
-            assert time.monotonic() - began < 5
+            assert success or time.monotonic() - began < 5  # what is right is loaded and drawn
             assert success == (value in RIGHT.get(name, [])), f"{name}={value!r}: {shown.stdout}"
             if not success:
                 assert shown.stdout.startswith("SettingError: ") and f"{name}=" in shown.stdout
