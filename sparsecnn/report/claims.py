@@ -14,6 +14,7 @@ from ..experiment import grid, levels_of
 from ..studies import ablations, alternatives, hyperparameters, late_drop, matrix
 from ..sweeps.store import of_experiments
 from . import rules
+from .alternatives import GROUNDS, INVERTED
 from .inference import of_values
 from .pairs import crossed
 from .rules import IN_PART, NOT_TESTED, UNDECIDED, YES, Ruling
@@ -134,22 +135,18 @@ def _claim_4(read: Callable) -> Judgement:
 
 def _claim_5(read: Callable) -> Judgement:
     ways = alternatives("mnist")
-    named = {f"{model}, {kind}": ways[way] for model in NETWORKS for kind, way in _backgrounds(model).items()}
+    grounds = {"": GROUNDS[False], INVERTED: GROUNDS[True]}
+    named = {f"{model}, {ground}": ways[model + kind] for model in NETWORKS for kind, ground in grounds.items()}
     runs = pd.concat([selected(read(asked)).assign(model=name) for name, asked in named.items()])
     layout = _layout(runs.query("sparsity > 0"), list(named))
     evidence = ["the report gives no numbers for it"]
     if layout is None:
         return NONE, NONE, [_untested("MNIST's SparseConvNet and ConvNet on inverted images"), *evidence]
-    apart = {kind: layout[f"{SPARSE}, {kind}"] - layout[f"{PLAIN}, {kind}"] for kind in _backgrounds(SPARSE)}
+    apart = {ground: layout[f"{SPARSE}, {ground}"] - layout[f"{PLAIN}, {ground}"] for ground in grounds.values()}
     ruling = rules.shows_without_black(apart["white"].to_numpy(), apart["black"].to_numpy())
-    words = ", ".join(f"on {kind} {_mean(part.mean(axis=1))}" for kind, part in apart.items())
+    words = ", ".join(f"on {ground} {_mean(part.mean(axis=1))}" for ground, part in apart.items())
     found = f"controlled, {_size(apart['white'])}: SparseConvNet - ConvNet {words}"
     return NONE, ruling, [found, *_collapsed(runs, list(named)), *evidence]
-
-
-def _backgrounds(model: str) -> dict[str, str]:
-    """Of MNIST's images, and the way of studies.alternatives that has them."""
-    return {"black": model, "white": f"{model}, inverted"}
 
 
 def _claim_6(read: Callable) -> Judgement:

@@ -6,7 +6,7 @@ from ..experiment import CALTECH, Experiment
 
 __all__ = ["network_of", "worth_compiling"]
 
-# Estimates, until a GPU is measured: 35 to 45 seconds to compile, a run of ten seconds that is one second shorter then.
+# Estimates, since nothing compiled is measured on a GPU: 35 to 45 s to compile, a run of 10 s that then takes 9 s.
 REPAID_BY = 45  # runs of one network in one process
 SECONDS_A_RUN = 10
 
