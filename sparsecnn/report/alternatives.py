@@ -139,11 +139,13 @@ def summary(costs: pd.DataFrame) -> pd.DataFrame:
 
 def by_level(measured: pd.DataFrame) -> pd.DataFrame:
     """Mean accuracy over seeds of what was trained at the least level of :func:`compared`, which names the index: a
-    line a way, a column a sparsity in the test, the best at the last one first."""
-    shown, levels = compared(measured[~measured["collapsed"]])
+    line a way, whether or not it has the other levels, a column a sparsity in the test, the best at the last one first.
+    """
+    sound = measured[~measured["collapsed"]]
+    levels = compared(sound)[1]
     if not levels:  # all collapsed
         return pd.DataFrame()
-    here = shown[(shown["test_mask"] == "random") & (shown["train_sparsity"] == levels[0])]
+    here = sound[(sound["test_mask"] == "random") & (sound["train_sparsity"] == levels[0])]
     means = here.pivot_table(index="model", columns="test_sparsity", values="accuracy")
     return means.sort_values(means.columns[-1], ascending=False).rename_axis(f"trained with {levels[0]:.0%} missing")
 

@@ -186,15 +186,16 @@ class FixedMaskBatches(Batches):
     """
 
     def __init__(self, data: Images, experiment: Experiment, device: torch.device):
-        self.mean, self.std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in (data.mean, data.std))
-        (self.images, self.labels), self.data = _as_they_are(data, device), data
-        self.fill, self.filled = experiment.fill, None
-        self.device, self.size = device, tuple(data.images.shape[2:])
+        super().__init__(data, experiment, device)
+        self.filled = None
         trained_at = experiment.sparsity if experiment.trained_at == "own sparsity" else experiment.trained_at
         self.fixed = {
             use: _fixed_masks(experiment.dataset, level, experiment.seed, len(data.images), self.size, device)
             for use, level in (("own", experiment.sparsity), ("training", trained_at))
         }
+
+    def hold(self, data: Images, device: torch.device) -> None:
+        self.images, self.labels = _as_they_are(data, device)
 
     def draw(self, use: str, _: Generator, chosen: Tensor) -> Tensor:
         return unpack(self.fixed[use][on_device(chosen, self.device)], self.size[1])
