@@ -60,9 +60,9 @@ SITUATIONS = {
 }
 LABEL_FREE = STEPS["reestimated_test"]
 ACCURACIES = {"own": "own share (%)", "other": "another (%)", "square 30%": "square hole (%)"}
-# Statements beside those of a ConvNet, with scipy, OpenCV and this package's layers at hand.
+# Statements beside those of a ConvNet, with scipy, OpenCV, this package's layers and torch's update_bn at hand.
 LINES = {"nearest": 2, "blur": 3, "inpainting": 2, "black": 1, "mean": 1, "grey": 1, EVERY: 1, STEPS["rescaled"]: 1}
-LINES |= {step: 4 for step in STEPS.values() if "anew" in step}
+LINES |= {step: 2 for step in STEPS.values() if "anew" in step} | {LABEL_FREE: 1}
 LINES |= {name: 2 for name in NETWORKS} | {PLAIN: 0, "ConvNet, input rescaled": 1}
 
 

@@ -93,7 +93,7 @@ def test_what_to_use_is_the_least_code_among_the_best():
         "ConvNet": steep(40, 88),
         "ConvNet, nearest filled": steep(0, 91),
         "SparseConvNet": steep(6, 90.9),
-        "ConvNet, batch norm anew from test images": steep(20),
+        "ConvNet, batch norm anew from test images": steep(20, 88),
     }
     measured = pd.concat([of_way(way, accuracies) for way, accuracies in accuracy.items()])
     measured = pd.concat([measured, of_way("ConvNet, trained on every sparsity", lambda train, test: 60.0, mixed=True)])
@@ -121,7 +121,7 @@ def test_what_to_use_is_the_least_code_among_the_best():
         ("ConvNet, input rescaled", 1),
         ("ConvNet, mean filled, input rescaled in the test", 2),
         ("ConvNet, blur filled", 3),
-        ("SparseConvNet, batch norm anew from 32 images", 6),
+        ("SparseConvNet, batch norm anew from 32 images", 4),
         ("partial convolution", 2),
     ],
 )

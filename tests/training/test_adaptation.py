@@ -1,5 +1,6 @@
 """What is done about another sparsity after training: by hand, without labels, and without a trace in the network."""
 
+import copy
 import dataclasses
 from contextlib import nullcontext
 
@@ -92,6 +93,28 @@ def test_statistics_are_those_of_the_images_and_nothing_stays(drawings):
             variances = torch.stack([features.var(1) for features in of_batches]).mean(0)
             # PyTorch sums up in float32.
             torch.testing.assert_close((mean.double(), variance.double()), (means, variances), rtol=1e-3, atol=5e-4)
+
+
+def test_statistics_are_what_pytorchs_own_step_gives_which_the_report_names(drawings):
+    source = EnsembleBatches(drawings, [RUN], torch.device("cpu"))
+    ours = initial_network(RUN)
+    theirs = copy.deepcopy(ours)
+    masks = masks_under([RUN], "random", 0.7, TEST, source)
+    adaptation._reestimate(ours, norms_of(ours), _alone(ours), nullcontext(), source, TEST, masks)
+    batches = [source.masked(part[None], masks(part[None])) for part in TEST.split(adaptation.BATCH)]
+
+    class Alone(nn.Module):  # of an image alone, as update_bn has it
+        def __init__(self):
+            super().__init__()
+            self.network = theirs
+
+        def forward(self, image):
+            return self.network(image, image[:, :1] != 0)
+
+    torch.optim.swa_utils.update_bn([image[0] for image, _, _ in batches], Alone())
+    for norm, expected in zip(norms_of(ours), norms_of(theirs), strict=True):
+        torch.testing.assert_close(norm.running_mean, expected.running_mean)
+        torch.testing.assert_close(norm.running_var, expected.running_var)
 
 
 def test_labels_play_no_part(drawings):
