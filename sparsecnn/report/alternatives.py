@@ -246,7 +246,7 @@ def figure(summaries: dict[str, pd.DataFrame]) -> Figure:
     ``summaries``: :func:`summary` by title.
     """
     most = max(map(len, summaries.values()))
-    figure, panels = plt.subplots(1, len(summaries), figsize=(6 * len(summaries), 1.2 + 0.26 * most), squeeze=False)
+    figure, panels = plt.subplots(1, len(summaries), figsize=(7.5 * len(summaries), 1.2 + 0.26 * most), squeeze=False)
     for (title, shown), panel in zip(summaries.items(), panels[0], strict=True):
         for place, way in enumerate(shown.itertuples()):
             colour = COLOURS.get(way.Index, OTHER)
@@ -254,10 +254,10 @@ def figure(summaries: dict[str, pd.DataFrame]) -> Figure:
             panel.errorbar(way.other, place, xerr=way.ci95 if way.ci95 == way.ci95 else None, color=colour, capsize=2)
             panel.plot(way.own, place, "o", color=colour)
             panel.plot(way.other, place, "o", color=colour, mfc="white")
-        seeds = [f"{way}, {count} seed{'s' * (count > 1)}" for way, count in shown["seeds"].items()]
+        seeds = [f"{way} ({count})" for way, count in shown["seeds"].items()]
         panel.set_yticks(range(len(shown)), seeds)
         panel.invert_yaxis()
-        panel.set(title=title, xlabel="test accuracy (%)")
+        panel.set(title=f"{title} (seeds)", xlabel="test accuracy (%)")
     marks = [Line2D([], [], color="black", marker="o", ls="", mfc=fill) for fill in ("black", "white")]
     words = ["at the sparsity of training", "at another"]
     figure.legend(marks, words, loc="outside lower center", ncols=2, frameon=False)
