@@ -139,7 +139,8 @@ def summary(costs: pd.DataFrame) -> pd.DataFrame:
 
 def by_level(measured: pd.DataFrame) -> pd.DataFrame:
     """Mean accuracy over seeds of what was trained at the least level of :func:`compared`, which names the index: a
-    line a way, whether or not it has the other levels, a column a sparsity in the test, the best at the last one first.
+    line a way, whether or not it has the other levels, a column a sparsity in the test and one of how many seeds, the
+    best at the last sparsity first.
     """
     sound = measured[~measured["collapsed"]]
     levels = compared(sound)[1]
@@ -147,7 +148,8 @@ def by_level(measured: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame()
     here = sound[(sound["test_mask"] == "random") & (sound["train_sparsity"] == levels[0])]
     means = here.pivot_table(index="model", columns="test_sparsity", values="accuracy")
-    return means.sort_values(means.columns[-1], ascending=False).rename_axis(f"trained with {levels[0]:.0%} missing")
+    means = means.sort_values(means.columns[-1], ascending=False).rename_axis(f"trained with {levels[0]:.0%} missing")
+    return means.assign(seeds=here.groupby("model")["seed"].nunique())
 
 
 def backgrounds(measured: pd.DataFrame) -> pd.DataFrame:
@@ -241,7 +243,7 @@ def _steps_of(way: str) -> list[str]:
 
 def figure(summaries: dict[str, pd.DataFrame]) -> Figure:
     """Accuracy at the sparsity of training (full dot) and at another one (open, with the 95% interval of what that
-    costs), a line a way, a panel a data set.
+    costs), a line a way with its number of seeds in brackets, a panel a data set.
 
     ``summaries``: :func:`summary` by title.
     """

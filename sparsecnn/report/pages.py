@@ -15,8 +15,8 @@ __all__ = ["PAGES", "markdown", "update_page", "verdicts"]
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """A wide table for a page."""
-    head = [table.columns.name or "", *table.columns]
+    """A table for a page, the index's name above its first column."""
+    head = [table.index.name or "", *table.columns]
     lines = [
         head,
         ["---"] * len(head),
@@ -35,7 +35,7 @@ def verdicts(claims: pd.DataFrame, _: str | None = None) -> pd.DataFrame:
         "does the conclusion stand": claims["conclusion_stands"] + (": " + parts).fillna(""),
         "effect [95% interval]": effects,
     }
-    return pd.DataFrame(columns).set_index(claims["claim"]).rename_axis(index=None, columns="claim")
+    return pd.DataFrame(columns).set_index(claims["claim"])
 
 
 def _effect(effect: float, low: float, high: float, form: str, unit: str) -> str:
@@ -59,7 +59,7 @@ def _speeds(measured: pd.DataFrame, _) -> pd.DataFrame:
         "times as fast": measured["ratio"].map("{:.2f}".format),
         "between rounds": between.where(measured["way"] != "published way", ""),
     }
-    return pd.DataFrame(columns).set_index(measured["benchmark"]).rename_axis(columns="benchmark")
+    return pd.DataFrame(columns).set_index(measured["benchmark"])
 
 
 def _costs(measured: pd.DataFrame, mode: str) -> pd.DataFrame:
@@ -68,7 +68,7 @@ def _costs(measured: pd.DataFrame, mode: str) -> pd.DataFrame:
     here = here.assign(column=here["way"] + ", " + here["precision"])
     ratios = here.pivot_table(index=["shape", "batch", "device"], columns="column", values="ratio", sort=False)
     ratios = ratios.map("{:.2f}".format, na_action="ignore").fillna("")
-    return ratios.reset_index(["batch", "device"]).rename_axis(columns="convolution")
+    return ratios.reset_index(["batch", "device"]).rename_axis(index="convolution", columns=None)
 
 
 ON_PAGES = {

@@ -137,7 +137,7 @@ def mean_differences(apart: pd.Series, key: list[str]) -> pd.DataFrame:
 
 def wide_difference(differences: pd.DataFrame, index: str | list[str], columns: str) -> pd.DataFrame:
     """:func:`differences` as words, "mean ± interval", with a star where Holm's p < 0.05, and the number of pairs left
-    out for a collapsed run."""
+    out for a collapsed run; columns in the order in which they come."""
     left_out = differences.get("collapsed", pd.Series(0, index=differences.index))
     words = [
         (with_interval(mean, half, "+.2f") if mean == mean else "none")
@@ -147,11 +147,12 @@ def wide_difference(differences: pd.DataFrame, index: str | list[str], columns: 
             differences["difference"], differences["ci95"], differences["holds"], left_out, strict=True
         )
     ]
-    return differences.assign(words=words).pivot(index=index, columns=columns, values="words")
+    wide = differences.assign(words=words).pivot(index=index, columns=columns, values="words")
+    return wide[differences[columns].unique()]
 
 
 def beside_others(dataset: str, differences: pd.DataFrame) -> pd.DataFrame:
-    """SparseConvNet less ConvNet in points, a line a source, a column a sparsity: ours as :func:`wide_difference` has
+    """SparseConvNet less ConvNet in points, a line a sparsity, a column a source: ours as :func:`wide_difference` has
     it, and what others published, single runs with their own settings and never pooled with ours.
 
     Args:
@@ -160,8 +161,8 @@ def beside_others(dataset: str, differences: pd.DataFrame) -> pd.DataFrame:
     ours = differences[differences["model"] == "SparseConvNet"].assign(source="here, controlled")
     quoted = published_differences(dataset)
     quoted = quoted.assign(words=quoted["difference"].map("{:+.2f}".format), source="published, " + quoted["source"])
-    others = quoted.pivot(index="source", columns="sparsity", values="words")
-    return pd.concat([wide_difference(ours, "source", "sparsity"), others]).sort_index(axis=1)
+    others = quoted.pivot(index="sparsity", columns="source", values="words")
+    return wide_difference(ours, "sparsity", "source").join(others, how="outer")
 
 
 def precisions_apart(rows: pd.DataFrame) -> pd.DataFrame:

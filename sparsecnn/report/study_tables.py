@@ -61,16 +61,16 @@ def ahead_at(apart: pd.DataFrame) -> pd.Series:
 
 
 def distances(rows: pd.DataFrame, dataset: str) -> pd.DataFrame:
-    """SparseConvNet less ConvNet in words, a line a protocol, a column a sparsity, and what was published beneath.
+    """SparseConvNet less ConvNet in words, a line a sparsity, a column a protocol, and what was published beside it.
 
     Args:
         rows: those of the store for the data set's table, with the column run.
     """
-    words = wide_difference(differences(rows, MODELS[:1], MODELS[1]), "protocol", "sparsity")
-    for source, line in published_differences(dataset).groupby("source", sort=False):
-        quoted = line.set_index("sparsity")["difference"].map("{:+.2f}".format).reindex(words.columns)
+    words = wide_difference(differences(rows, MODELS[:1], MODELS[1]), "sparsity", "protocol")
+    for source, part in published_differences(dataset).groupby("source", sort=False):
+        quoted = part.set_index("sparsity")["difference"].map("{:+.2f}".format).reindex(words.index)
         if quoted.notna().any():
-            words.loc[f"published, {source}"] = quoted
+            words[f"published, {source}"] = quoted
     return words
 
 

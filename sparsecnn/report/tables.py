@@ -217,16 +217,16 @@ def without_collapsed(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def wide(table: pd.DataFrame, protocol: str) -> pd.DataFrame:
-    """One protocol of :func:`without_collapsed` as the report prints it: a column a sparsity, "mean ± interval" a
-    model, published beneath."""
+    """One protocol of :func:`without_collapsed` for reading: a line a sparsity, "mean ± interval" a model, published
+    beside it."""
     here = table[table["protocol"] == protocol]
-    lines = {}
-    for model, line in here.groupby("model", sort=False):
-        lines[model] = cells(line)
-        if line["published"].notna().any():
-            lines[f"{model}, published"] = [f"{value:.2f}" if value == value else "" for value in line["published"]]
+    columns = {}
+    for model, part in here.groupby("model", sort=False):
+        columns[model] = cells(part)
+        if part["published"].notna().any():
+            columns[f"{model}, published"] = [f"{value:.2f}" if value == value else "" for value in part["published"]]
     levels = [f"{sparsity:.0%}" for sparsity in dict.fromkeys(here["sparsity"])]
-    return pd.DataFrame.from_dict(lines, orient="index", columns=levels).rename_axis(columns="missing pixels")
+    return pd.DataFrame(columns, index=pd.Index(levels, name="missing pixels"))
 
 
 def with_interval(mean: float, half: float, form: str = ".2f") -> str:

@@ -101,13 +101,13 @@ def test_a_collapsed_run_is_counted_and_in_no_difference():
     found = pairs.differences(runs_of(study), ["SparseConvNet"], "ConvNet")
     assert found["n_seeds"].tolist() == [4, 3, 4] and found["collapsed"].tolist() == [0, 1, 0]
     assert found["difference"].abs().max() < 6
-    words = pairs.wide_difference(found, "model", "sparsity").iloc[0]
+    words = pairs.wide_difference(found, "sparsity", "model")["SparseConvNet"]
     assert words[0.2].endswith("(1 collapsed)") and words[0.1].endswith("*") and "±" in words[0.1]
     dead = runs_of({"SparseConvNet": np.full((1, 3), 11.35), "ConvNet": np.full((1, 3), 90.0)})
     nothing = pairs.differences(dead, ["SparseConvNet"], "ConvNet")
-    assert pairs.wide_difference(nothing, "model", "sparsity").iloc[0].tolist() == ["none (1 collapsed)"] * 3
+    assert pairs.wide_difference(nothing, "sparsity", "model")["SparseConvNet"].tolist() == ["none (1 collapsed)"] * 3
     # A table of unlike things counts none.
-    uncounted = pairs.wide_difference(found.drop(columns="collapsed"), "model", "sparsity").iloc[0]
+    uncounted = pairs.wide_difference(found.drop(columns="collapsed"), "sparsity", "model")["SparseConvNet"]
     assert uncounted[0.2] == words[0.2].removesuffix(" (1 collapsed)")
 
 
@@ -127,12 +127,12 @@ def test_networks_are_crossed_at_the_levels_that_most_seeds_share():
 def test_the_other_group_stands_beside_ours():
     found = pairs.differences(runs_of(a_study()), ["SparseConvNet"], "ConvNet")
     table = pairs.beside_others("mnist", found)
-    assert table.index.tolist() == ["here, controlled", "published, group 75", "published, the report"]
-    assert table.loc["published, group 75", 0.1] == "+0.07" and table.loc["published, the report", 0.7] == "+2.34"
-    assert table.columns.tolist() == [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95]
-    assert table.loc["here, controlled", 0.3].endswith("*")
+    assert table.columns.tolist() == ["here, controlled", "published, group 75", "published, the report"]
+    assert table.loc[0.1, "published, group 75"] == "+0.07" and table.loc[0.7, "published, the report"] == "+2.34"
+    assert table.index.tolist() == [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95]
+    assert table.loc[0.3, "here, controlled"].endswith("*")
     caltech = pairs.beside_others("caltech101", found)
-    assert caltech.loc[["published, group 75", "published, the report"], 0.5].tolist() == ["-4.26", "+22.87"]
+    assert caltech.loc[0.5, ["published, group 75", "published, the report"]].tolist() == ["-4.26", "+22.87"]
 
 
 def test_pairs_of_two_precisions_are_found():

@@ -74,7 +74,7 @@ def test_a_table_has_means_intervals_and_a_line_for_what_is_missing():
     assert np.isnan(table["accuracy_mean"].iloc[2])
     assert table["published"].tolist() == [96.36, 95.72, 96.34]
     shown = tables.without_collapsed(table, tables.selected(rows))
-    assert tables.wide(shown, "as_reported").iloc[0].tolist() == ["82.00 ± 4.97", "70.13", "missing"]
+    assert tables.wide(shown, "as_reported")["ConvNet"].tolist() == ["82.00 ± 4.97", "70.13", "missing"]
 
 
 def test_collapsed_runs_are_counted_and_in_no_interval():
@@ -89,7 +89,7 @@ def test_collapsed_runs_are_counted_and_in_no_interval():
     table = tables.accuracy_table(experiments, rows, tables.published("table3_mnist"))
     assert table["accuracy_mean"].iloc[0] == pytest.approx(71.0875)  # the file's mean is of all runs
     shown = tables.without_collapsed(table, tables.selected(rows))
-    assert tables.wide(shown, "as_reported").iloc[0].tolist() == [
+    assert tables.wide(shown, "as_reported")["ConvNet"].tolist() == [
         "91.00 ± 2.48 (1 collapsed)",
         "(2 collapsed)",
         "60.00, 70.00 (1 collapsed)",  # 65 ± 63.5 would leave 0 to 100%

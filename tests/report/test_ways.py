@@ -132,10 +132,11 @@ def test_lines_of_code_are_those_of_the_network_and_of_each_step(way, lines):
 
 
 def test_by_level_shows_what_was_trained_at_the_least():
-    ways = [of_way("a", steep(10)), of_way("b", steep(50)), of_way("least alone", steep(80), levels=(0.1,))]
+    ways = [of_way("a", steep(10)), of_way("b", steep(50)), of_way("least alone", steep(80), seeds=2, levels=(0.1,))]
     table = alternatives.by_level(pd.concat([*ways, of_way("not it", steep(10), levels=(0.5,))]))
     assert table.index.name == "trained with 10% missing" and table.index.tolist() == ["a", "b", "least alone"]
-    assert table.loc["b"].tolist() == pytest.approx([90, 70, 50])
+    assert table.loc["b"].tolist() == pytest.approx([90, 70, 50, 1])
+    assert table.columns.tolist() == [*LEVELS, "seeds"] and table["seeds"].tolist() == [1, 1, 2]
 
 
 def test_backgrounds_are_columns_of_each_network():
