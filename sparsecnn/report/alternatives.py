@@ -15,8 +15,8 @@ from ..files import REPOSITORY
 from ..models import NETWORKS
 from .figures import COLOURS
 from .inference import MARGIN, largest_layout, of_values, ratio
-from .statistics import mismatch, transfers
 from .tables import ci95, over_seeds
+from .transfers import mismatch, read_transfers
 
 __all__ = [
     "backgrounds",
@@ -67,16 +67,16 @@ LINES |= {name: 2 for name in NETWORKS} | {PLAIN: 0, "ConvNet, input rescaled": 
 
 
 def tests_of(ways: dict[str, pd.DataFrame], adapted: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """statistics.transfers of both studies' rows by way, with ``model`` the way's name; a way that is adapted has the
-    step behind its name. Networks trained on every sparsity have no train_sparsity."""
-    parts = [transfers(rows).assign(model=way) for way, rows in ways.items() if len(rows)]
+    """transfers.read_transfers of both studies' rows by way, with ``model`` the way's name; a way that is adapted has
+    the step behind its name. Networks trained on every sparsity have no train_sparsity."""
+    parts = [read_transfers(rows).assign(model=way) for way, rows in ways.items() if len(rows)]
     for way, rows in adapted.items():
         if len(rows):
-            tests = transfers(rows, adapted=True)
+            tests = read_transfers(rows, adapted=True)
             kinds = tests["test_mask"].str.partition("_")
             steps = tests.assign(model=way + ", " + kinds[2].map(STEPS), test_mask=kinds[0])
             parts.append(steps[kinds[2] != ""])
-    measured = pd.concat(parts, ignore_index=True) if parts else transfers(pd.DataFrame())
+    measured = pd.concat(parts, ignore_index=True) if parts else read_transfers(pd.DataFrame())
     own = measured["trained_at"] == "own sparsity"
     return measured.assign(train_sparsity=measured["train_sparsity"].where(own))
 
@@ -108,7 +108,7 @@ def compared(measured: pd.DataFrame) -> tuple[pd.DataFrame, list[float]]:
 def costs_of(measured: pd.DataFrame) -> pd.DataFrame:
     """Accuracies of each way and seed that has every level of :func:`compared`, collapsed runs left out: at the level
     of training, the mean over levels (``own``); at another one, the mean over pairs of levels (``other``); what that
-    costs (``wrong``, statistics.mismatch); and under masks with structure, a column a kind ("square 30%", ...). A
+    costs (``wrong``, transfers.mismatch); and under masks with structure, a column a kind ("square 30%", ...). A
     network trained on every level has one accuracy, the mean over levels, and no ``wrong``; where there is a single
     level, no network has.
 

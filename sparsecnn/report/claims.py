@@ -18,8 +18,9 @@ from .alternatives import GROUNDS, INVERTED
 from .inference import of_values
 from .pairs import crossed
 from .rules import IN_PART, NOT_TESTED, UNDECIDED, YES, Ruling
-from .statistics import late_drops, levels_compared, mismatch, transfers
+from .statistics import late_drops
 from .tables import has_collapsed, published, selected
+from .transfers import levels_compared, mismatch, read_transfers
 
 __all__ = ["CLAIMS", "UNITS", "judge"]
 
@@ -267,7 +268,7 @@ def _cost_of_a_wrong_level(
     read: Callable, dataset: str, digits: int = 1
 ) -> tuple[tuple[np.ndarray, np.ndarray], str] | None:
     """SparseConvNet's and ConvNet's by seed, and all networks' in words; None where two seeds lack them."""
-    measured = transfers(read(matrix(dataset)))
+    measured = read_transfers(read(matrix(dataset)))
     by_seed = mismatch(measured)["mismatch"].unstack("model")
     if not set(NETWORKS) <= set(by_seed) or len(by_seed := by_seed.dropna(subset=list(NETWORKS))) < 2:
         return None

@@ -1,7 +1,7 @@
 """Depth completion's networks beside what needs no training, and what their training brings. Errors are in metres, of
 inverse depth in 1/km.
 
-``measured`` is statistics.transfers of the train x test matrix; ``filled`` what :func:`without_learning` gives.
+``measured`` is transfers.read_transfers of the train x test matrix; ``filled`` what :func:`without_learning` gives.
 """
 
 import matplotlib.pyplot as plt

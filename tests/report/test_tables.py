@@ -12,7 +12,7 @@ from sparsecnn.files import REPOSITORY
 from sparsecnn.records import SETTINGS
 from sparsecnn.report import pages, tables
 from sparsecnn.report.claims import judge
-from sparsecnn.report.statistics import beyond_table, matrix_table, transfers
+from sparsecnn.report.transfers import beyond_table, matrix_table, read_transfers
 from sparsecnn.studies import hyperparameters, matrix
 from sparsecnn.sweeps import store
 
@@ -214,7 +214,7 @@ def test_the_committed_hyperparameter_table_is_what_the_recorded_runs_give(name,
 def test_the_committed_matrix_is_what_the_recorded_runs_give(name, monkeypatch):
     monkeypatch.delenv("SPARSECNN_OUTPUT", raising=False)
     experiments = matrix(name)
-    measured = transfers(store.of_experiments(experiments))
+    measured = read_transfers(store.of_experiments(experiments))
     for file, table in {"": matrix_table(experiments, measured), "_beyond": beyond_table(measured)}.items():
         committed = pd.read_csv(REPOSITORY / f"results/matrix_{name}{file}.csv")
         pd.testing.assert_frame_equal(committed, table, check_dtype=False)

@@ -10,7 +10,7 @@ import torch
 
 from sparsecnn.checks import SettingError
 from sparsecnn.experiment import TESTED_AT, experiment
-from sparsecnn.report.statistics import transfers
+from sparsecnn.report.transfers import read_transfers
 from sparsecnn.sweeps import store
 from sparsecnn.sweeps.sweep import missing, sweep
 from sparsecnn.training.train import TrainingError, train
@@ -137,9 +137,9 @@ def test_a_run_with_more_tests_serves_and_none_with_fewer(output):
     for asked in (run, every, adapted):
         assert missing([asked]) == [] and len(store.of_experiments([asked])) == 1
     assert store.of_experiments([run])["transfer"].tolist() != rows["transfer"].tolist()
-    of_every = transfers(store.of_experiments([every]))
-    pd.testing.assert_frame_equal(of_every, transfers(store.of_experiments([adapted])))
-    kinds = set(transfers(rows, adapted=True)["test_mask"]) - set(of_every["test_mask"])
+    of_every = read_transfers(store.of_experiments([every]))
+    pd.testing.assert_frame_equal(of_every, read_transfers(store.of_experiments([adapted])))
+    kinds = set(read_transfers(rows, adapted=True)["test_mask"]) - set(of_every["test_mask"])
     assert kinds == {"random_rescaled", "square_rescaled", "rows_rescaled"}
 
 

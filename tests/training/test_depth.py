@@ -9,7 +9,7 @@ from sparsecnn.checks import SettingError
 from sparsecnn.data.datasets import load, split
 from sparsecnn.experiment import MODELS, experiment, grid, levels_of
 from sparsecnn.models import build
-from sparsecnn.report.statistics import beyond_table, matrix_table, mismatch, transfers
+from sparsecnn.report.transfers import beyond_table, matrix_table, mismatch, read_transfers
 from sparsecnn.studies import matrix, studies_of
 from sparsecnn.sweeps import store
 from sparsecnn.training.batches import EnsembleBatches
@@ -51,7 +51,7 @@ def test_rows_go_through_the_store_to_the_tables(runs, tmp_path, monkeypatch):
     header = next(tmp_path.glob("results/runs/street_controlled.csv")).read_text(encoding="utf-8").split("\n")[0]
     assert "test_mae" in header and "accuracy" not in header
     recorded = store.of_experiments(asked)
-    measured = transfers(recorded)
+    measured = read_transfers(recorded)
     assert set(measured["test_mask"]) == {"random", "rings"}
     table = matrix_table([run for run in matrix("street") if run.seed == 0], measured)
     assert list(table) == ["model", "train_sparsity", "test_sparsity", "n_seeds", "mae_mean", "mae_ci95"]
