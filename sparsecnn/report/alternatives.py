@@ -243,7 +243,7 @@ def _steps_of(way: str) -> list[str]:
 
 def figure(summaries: dict[str, pd.DataFrame]) -> Figure:
     """Accuracy at the sparsity of training (full dot) and at another one (open, with the 95% interval of what that
-    costs), a line a way with its number of seeds in brackets, a panel a data set.
+    costs, unless it leaves 0 to 100%), a line a way with its number of seeds in brackets, a panel a data set.
 
     ``summaries``: :func:`summary` by title.
     """
@@ -253,7 +253,8 @@ def figure(summaries: dict[str, pd.DataFrame]) -> Figure:
         for place, way in enumerate(shown.itertuples()):
             colour = COLOURS.get(way.Index, OTHER)
             panel.plot([way.other, way.own], [place, place], color=colour, lw=2)
-            panel.errorbar(way.other, place, xerr=way.ci95 if way.ci95 == way.ci95 else None, color=colour, capsize=2)
+            bounded = way.other - way.ci95 >= 0 and way.other + way.ci95 <= 100
+            panel.errorbar(way.other, place, xerr=way.ci95 if bounded else None, color=colour, capsize=2)
             panel.plot(way.own, place, "o", color=colour)
             panel.plot(way.other, place, "o", color=colour, mfc="white")
         seeds = [f"{way} ({count})" for way, count in shown["seeds"].items()]

@@ -161,6 +161,14 @@ def test_times_are_read_of_networks_and_fills():
     assert times.loc["nearest", CPU] > 0 and np.isnan(times.loc["nearest", GPU])
 
 
+def test_the_figure_has_no_interval_that_leaves_0_to_100():
+    shown = pd.DataFrame({"own": 90.0, "other": 80.0, "ci95": [5.0, 25.0, np.nan], "seeds": [3, 2, 1]}, index=[*"abc"])
+    figure = alternatives.figure({"three ways": shown})
+    bars = [container.has_xerr for container in figure.axes[0].containers]
+    plt.close(figure)
+    assert bars == [True, False, False]
+
+
 def test_where_every_run_collapsed_there_is_nothing_to_show():
     measured = pd.concat([of_way(name, steep(10)) for name in MODELS]).assign(collapsed=True)
     costs = alternatives.costs_of(measured)
