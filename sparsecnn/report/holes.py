@@ -49,10 +49,11 @@ class Hole:
     missing  the hole's share of the picture
     """
 
-    def __init__(self, missing: float = 0.3, scattered: float = 0.3, images: int = 8):
+    def __init__(self, missing: float = 0.3, scattered: float = 0.3, images: int = 4):
         self.missing = missing
         run = experiment("shapes", "controlled", MODELS[0], 0.0)
-        self.pictures = FixedMaskBatches(load("shapes"), run, torch.device("cpu"))(torch.arange(images), None)[0]
+        pictures = FixedMaskBatches(load("shapes"), run, torch.device("cpu"))(torch.arange(images), None)[0]
+        self.pictures = pictures.double()  # so that the figure is the same file on every processor
         generator = torch.Generator().manual_seed(0)
         size = images, *self.pictures.shape[2:]
         self.mask = square_mask(*size, missing, generator)
@@ -62,7 +63,7 @@ class Hole:
     @torch.no_grad()
     def _features(self, model: str, gaps: Tensor) -> list[Tensor]:
         """N x C x H x W behind each batch norm; of pictures with scattered gaps each has the variance 1."""
-        network = initial_network(experiment("shapes", "controlled", model, 0.3))
+        network = initial_network(experiment("shapes", "controlled", model, 0.3)).double()
         norms = [layer for layer in network.layers if isinstance(layer, nn.BatchNorm2d)]
         for norm in norms:
             norm.reset_running_stats()

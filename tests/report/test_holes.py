@@ -36,3 +36,15 @@ def test_features_are_those_behind_each_batch_norm(hole):
     figure = hole.figure()
     assert len(figure.axes) == 3 * 5 + 1
     plt.close(figure)
+
+
+def test_features_do_not_depend_on_the_number_of_threads():
+    threads, found = torch.get_num_threads(), []
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            found.append(holes.Hole(images=1).behind["SparseConvNet"])
+    finally:
+        torch.set_num_threads(threads)
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
