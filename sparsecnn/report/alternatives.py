@@ -15,7 +15,7 @@ from ..files import REPOSITORY
 from ..models import NETWORKS
 from .figures import COLOURS
 from .inference import MARGIN, largest_layout, of_values, ratio
-from .tables import ci95, over_seeds
+from .tables import ci95, over_seeds, within_percent
 from .transfers import mismatch, read_transfers
 
 __all__ = [
@@ -253,8 +253,8 @@ def figure(summaries: dict[str, pd.DataFrame]) -> Figure:
         for place, way in enumerate(shown.itertuples()):
             colour = COLOURS.get(way.Index, OTHER)
             panel.plot([way.other, way.own], [place, place], color=colour, lw=2)
-            bounded = way.other - way.ci95 >= 0 and way.other + way.ci95 <= 100
-            panel.errorbar(way.other, place, xerr=way.ci95 if bounded else None, color=colour, capsize=2)
+            half = way.ci95 if within_percent(way.other, way.ci95) else None
+            panel.errorbar(way.other, place, xerr=half, color=colour, capsize=2)
             panel.plot(way.own, place, "o", color=colour)
             panel.plot(way.other, place, "o", color=colour, mfc="white")
         seeds = [f"{way} ({count})" for way, count in shown["seeds"].items()]

@@ -37,6 +37,7 @@ __all__ = [
     "wide_by_setting",
     "with_interval",
     "with_rescaled",
+    "within_percent",
     "without_collapsed",
 ]
 
@@ -204,7 +205,7 @@ def without_collapsed(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     ]
     values = runs[~dead].groupby(key)["test_accuracy"].agg(lambda part: ", ".join(part.map("{:.2f}".format)))
     mean, half = rest["accuracy_mean"], rest["accuracy_ci95"]
-    inside = (mean - half >= 0) & (mean + half <= 100)
+    inside = within_percent(mean, half)
     return table.assign(
         accuracy_mean=mean.to_numpy(),
         accuracy_ci95=half.where(inside).to_numpy(),
@@ -214,6 +215,11 @@ def without_collapsed(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
         .where(~inside, "")
         .to_numpy(),
     )
+
+
+def within_percent(mean: pd.Series | float, half: pd.Series | float) -> pd.Series | bool:
+    """Whether an interval, a mean and half its width, stays within 0 to 100%; not where it is NaN."""
+    return (mean - half >= 0) & (mean + half <= 100)
 
 
 def wide(table: pd.DataFrame, protocol: str) -> pd.DataFrame:

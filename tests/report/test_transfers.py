@@ -96,11 +96,9 @@ def test_what_a_matrix_leaves_out_is_beyond_it():
 
 def test_no_tested_run_gives_an_empty_matrix():
     rows = rows_tested(experiment("mnist", "controlled", "ConvNet", 0.1, epochs=2), {0.1: 90.0}, 0).assign(transfer="")
-    assert transfers.matrix_table(matrix("mnist"), transfers.read_transfers(rows))["n_seeds"].eq(0).all()
-    assert (
-        transfers.mismatch(transfers.read_transfers(rows)).empty
-        and transfers.beyond_table(transfers.read_transfers(rows)).empty
-    )
+    measured = transfers.read_transfers(rows)
+    assert transfers.matrix_table(matrix("mnist"), measured)["n_seeds"].eq(0).all()
+    assert transfers.mismatch(measured).empty and transfers.beyond_table(measured).empty
 
 
 def test_mismatch_is_what_training_at_another_level_costs():
@@ -146,10 +144,8 @@ def test_a_collapsed_network_is_not_invariant():
         rows.append(rows_tested(run, same, number))
     measured = transfers.read_transfers(pd.concat(rows))
     assert measured.groupby("seed")["collapsed"].all().tolist() == [False, False, True]
-    assert transfers.mismatch(measured)["mismatch"].to_dict() == {
-        ("SparseConvNet", 0): 20.0,
-        ("SparseConvNet", 1): 20.0,
-    }
+    costs = transfers.mismatch(measured)["mismatch"]
+    assert costs.to_dict() == {("SparseConvNet", 0): 20.0, ("SparseConvNet", 1): 20.0}
 
 
 def test_differences_of_mismatches_are_paired_by_seed():
