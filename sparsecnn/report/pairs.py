@@ -152,17 +152,17 @@ def wide_difference(differences: pd.DataFrame, index: str | list[str], columns: 
 
 
 def beside_others(dataset: str, differences: pd.DataFrame) -> pd.DataFrame:
-    """SparseConvNet less ConvNet in points, a line a sparsity, a column a source: ours as :func:`wide_difference` has
-    it, and what others published, single runs with their own settings and never pooled with ours.
+    """SparseConvNet less ConvNet in points, a line a sparsity: a column a protocol as :func:`wide_difference` has it,
+    and a column for each who published it, from single runs with their own settings, never pooled with ours.
 
     Args:
-        differences: :func:`differences` of one protocol.
+        differences: :func:`differences`.
     """
-    ours = differences[differences["model"] == "SparseConvNet"].assign(source="here, controlled")
+    ours = differences[differences["model"] == "SparseConvNet"]
     quoted = published_differences(dataset)
     quoted = quoted.assign(words=quoted["difference"].map("{:+.2f}".format), source="published, " + quoted["source"])
     others = quoted.pivot(index="sparsity", columns="source", values="words")
-    return wide_difference(ours, "sparsity", "source").join(others, how="outer")
+    return wide_difference(ours, "sparsity", "protocol").join(others, how="outer")
 
 
 def precisions_apart(rows: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from ..experiment import MNIST, MODELS, Experiment
 from .inference import share_interval
-from .pairs import differences, wide_difference
+from .pairs import differences
 from .statistics import largest_whole_grid, late_drops, spread_between_seeds, variance_explained
 from .tables import (
     accuracy_table,
@@ -14,7 +14,6 @@ from .tables import (
     ci95,
     has_collapsed,
     published,
-    published_differences,
     save,
     selected,
     with_interval,
@@ -26,7 +25,6 @@ __all__ = [
     "best_and_worst",
     "classes_known",
     "decay_table",
-    "distances",
     "first_epochs",
     "gaps",
     "hardest_and_easiest",
@@ -58,20 +56,6 @@ def ahead_at(apart: pd.DataFrame) -> pd.Series:
     """
     ahead = apart.groupby("model", sort=False)["difference"]
     return ahead.agg(lambda values: f"{(values > 0).sum()} of {len(values)}")
-
-
-def distances(rows: pd.DataFrame, dataset: str) -> pd.DataFrame:
-    """SparseConvNet less ConvNet in words, a line a sparsity, a column a protocol, and what was published beside it.
-
-    Args:
-        rows: those of the store for the data set's table, with the column run.
-    """
-    words = wide_difference(differences(rows, MODELS[:1], MODELS[1]), "sparsity", "protocol")
-    for source, part in published_differences(dataset).groupby("source", sort=False):
-        quoted = part.set_index("sparsity")["difference"].map("{:+.2f}".format).reindex(words.index)
-        if quoted.notna().any():
-            words[f"published, {source}"] = quoted
-    return words
 
 
 def trends(table: pd.DataFrame) -> pd.DataFrame:

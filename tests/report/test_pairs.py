@@ -127,10 +127,10 @@ def test_networks_are_crossed_at_the_levels_that_most_seeds_share():
 def test_the_other_group_stands_beside_ours():
     found = pairs.differences(runs_of(a_study()), ["SparseConvNet"], "ConvNet")
     table = pairs.beside_others("mnist", found)
-    assert table.columns.tolist() == ["here, controlled", "published, group 75", "published, the report"]
+    assert table.columns.tolist() == ["controlled", "published, group 75", "published, the report"]
     assert table.loc[0.1, "published, group 75"] == "+0.07" and table.loc[0.7, "published, the report"] == "+2.34"
     assert table.index.tolist() == [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95]
-    assert table.loc[0.3, "here, controlled"].endswith("*")
+    assert table.loc[0.3, "controlled"].endswith("*")
     caltech = pairs.beside_others("caltech101", found)
     assert caltech.loc[0.5, ["published, group 75", "published, the report"]].tolist() == ["-4.26", "+22.87"]
 
