@@ -22,7 +22,7 @@ from .statistics import late_drops
 from .tables import has_collapsed, published, selected
 from .transfers import levels_compared, mismatch, read_transfers
 
-__all__ = ["CLAIMS", "UNITS", "judge"]
+__all__ = ["CLAIMS", "EFFECTS", "judge"]
 
 CLAIMS = {
     1: "On MNIST SparseConvNet handles sparsity without significant loss: above 90% up to 70% missing.",
@@ -36,8 +36,8 @@ CLAIMS = {
     9: "Batch norm raises accuracy on Caltech-101; without dropout and with a larger first linear layer it overfits.",
     10: "SparseConvNet is invariant to the level of sparsity.",
 }
-# Of each claim's effect, and what it is.
-UNITS = {
+# The unit of each claim's effect, and what it is.
+EFFECTS = {
     1: ("points", "least margin above 90%"),
     2: ("points", "SparseConvNet - ConvNet, MNIST"),
     3: ("points", "SparseConvNet - ConvNet, Caltech-101"),
@@ -45,9 +45,9 @@ UNITS = {
     5: ("points", "SparseConvNet - ConvNet: white less black"),
     6: ("points", "best setting - worst"),
     7: ("points", "1e-3 - the better of 1e-2 and 1e-4"),
-    8: ("% of runs", "batch 64: runs that fall at the end"),
+    8: ("% of runs", "batch 64, a fall at the end"),
     9: ("points", "from batch norm"),
-    10: ("points", "cost of a wrong sparsity, SparseConvNet"),
+    10: ("points", "cost of a wrong sparsity"),
 }
 SPARSE, PLAIN = NETWORKS = ("SparseConvNet", "ConvNet")
 DEPTH_MARGIN = 0.1  # metres
@@ -70,7 +70,7 @@ def judge(read: Callable = of_experiments) -> pd.DataFrame:
             evidence = [f"in part: {conclusion.part}", *evidence]
         effect = (round(value, 2) for value in (conclusion.effect, conclusion.low, conclusion.high))
         words = (numbers.verdict, conclusion.verdict)
-        lines.append((f"{number}. {CLAIMS[number]}", *words, *effect, UNITS[number][0], "; ".join(evidence)))
+        lines.append((f"{number}. {CLAIMS[number]}", *words, *effect, EFFECTS[number][0], "; ".join(evidence)))
     columns = ["claim", "numbers_come_back", "conclusion_stands", "effect", "low", "high", "unit", "evidence"]
     return pd.DataFrame(lines, columns=columns)
 

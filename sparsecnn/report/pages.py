@@ -9,6 +9,7 @@ import pandas as pd
 from ..experiment import grid
 from ..files import REPOSITORY
 from ..sweeps.store import of_experiments
+from .claims import EFFECTS
 from .tables import selected, wide, without_collapsed
 
 __all__ = ["PAGES", "markdown", "update_page", "verdicts"]
@@ -26,10 +27,14 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def verdicts(claims: pd.DataFrame, _: str | None = None) -> pd.DataFrame:
-    """results/claims.csv for reading: a line a claim, its two verdicts, its effect with the 95% interval and unit."""
+    """results/claims.csv for reading: a line a claim, its two verdicts, its effect with the 95% interval, its unit
+    and what it is."""
     parts = claims["evidence"].str.extract("^in part: ([^;]*)", expand=False)
     signs = {"points": "+.1f", "% of runs": ".0f"}
-    effects = [_effect(line.effect, line.low, line.high, signs[line.unit], line.unit) for line in claims.itertuples()]
+    effects = [
+        _effect(line.effect, line.low, line.high, signs[line.unit], f"{line.unit} ({what})")
+        for line, (_, what) in zip(claims.itertuples(), EFFECTS.values(), strict=True)
+    ]
     columns = {
         "do the numbers come back": claims["numbers_come_back"],
         "does the conclusion stand": claims["conclusion_stands"] + (": " + parts).fillna(""),
@@ -38,10 +43,10 @@ def verdicts(claims: pd.DataFrame, _: str | None = None) -> pd.DataFrame:
     return pd.DataFrame(columns).set_index(claims["claim"])
 
 
-def _effect(effect: float, low: float, high: float, form: str, unit: str) -> str:
+def _effect(effect: float, low: float, high: float, form: str, words: str) -> str:
     if effect != effect:
         return ""
-    return f"{effect:{form}}" + (f" [{low:{form}}, {high:{form}}]" if low == low else "") + f" {unit}"
+    return f"{effect:{form}}" + (f" [{low:{form}}, {high:{form}}]" if low == low else "") + f" {words}"
 
 
 def _accuracies(dataset: str, table: pd.DataFrame, protocol: str) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from ..data.datasets import available, load, split
 from ..data.images import IMAGENET_SCALE
 from ..data.masks import bernoulli_mask
 from ..experiment import Experiment
-from .claims import CLAIMS, UNITS
+from .claims import CLAIMS, EFFECTS
 from .diagrams import picture_grid
 from .figures import COLOURS, MARKERS, PUBLISHED, curves_by_setting, shared_legend
 from .inference import MARGIN
@@ -272,7 +272,7 @@ def forest(claims: pd.DataFrame, title: str) -> Figure:
                 panel.plot([line.low, line.high], [place, place], color="black", lw=1.6, zorder=1)
             words = f"{line.numbers_come_back} | {line.conclusion_stands}"
             panel.annotate(words, (1.02, place), **beside)
-        panel.set_yticks(range(len(part)), [f"{number}. {UNITS[number][1]}" for number in part["number"]])
+        panel.set_yticks(range(len(part)), [f"{number}. {EFFECTS[number][1]}" for number in part["number"]])
         name = f'{unit} (shaded: the margin of "no difference")' if in_points else unit
         panel.set(xlim=ends, ylim=(len(part) - 0.4, -0.6), xlabel=name)
         panel.grid(axis="y", visible=False)

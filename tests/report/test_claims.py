@@ -7,7 +7,7 @@ import pytest
 
 from sparsecnn.experiment import Experiment, levels_of
 from sparsecnn.records import COLUMNS, LATER, SETTINGS, no_rows
-from sparsecnn.report.claims import CLAIMS, UNITS, judge
+from sparsecnn.report.claims import CLAIMS, EFFECTS, judge
 from sparsecnn.report.pages import verdicts
 from sparsecnn.report.rules import IN_PART, NO, NOT_TESTED, UNDECIDED, VERDICTS, YES
 from sparsecnn.report.tables import published
@@ -92,7 +92,7 @@ def test_in_the_reports_world_its_numbers_come_back_and_its_conclusions_stand(re
     assert found["conclusion_stands"].eq(YES).all()
     numbers = found["numbers_come_back"]
     assert numbers[[1, 2, 3, 4, 8, 9]].eq(YES).all() and numbers[[5, 10]].eq(NOT_TESTED).all()
-    assert found["unit"].tolist() == [unit for unit, _ in UNITS.values()]
+    assert found["unit"].tolist() == [unit for unit, _ in EFFECTS.values()]
     assert found["effect"].between(found["low"], found["high"]).all()
 
 
@@ -142,7 +142,7 @@ def test_a_conclusion_in_part_names_its_part(reports_world):
         assert found["evidence"][number].startswith(f"in part: {part}; ") and len(part.split()) <= 5
     shown = verdicts(found)
     assert shown["does the conclusion stand"].iloc[2] == "in part: ahead, by less than 20"
-    assert shown["effect [95% interval]"].iloc[2].endswith("] points")
+    assert shown["effect [95% interval]"].iloc[2].endswith("] points (SparseConvNet - ConvNet, Caltech-101)")
 
 
 @pytest.mark.parametrize(

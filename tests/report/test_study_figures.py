@@ -3,7 +3,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sparsecnn.report.claims import CLAIMS, UNITS
+from sparsecnn.report.claims import CLAIMS, EFFECTS
 from sparsecnn.report.study_figures import forest, matrices
 
 
@@ -14,7 +14,7 @@ def claims() -> pd.DataFrame:
     return pd.DataFrame(
         {
             "claim": CLAIMS.values(), "numbers_come_back": "undecided", "conclusion_stands": "no", "effect": effect,
-            "low": effect - half, "high": effect + half, "unit": [unit for unit, _ in UNITS.values()], "evidence": "",
+            "low": effect - half, "high": effect + half, "unit": [unit for unit, _ in EFFECTS.values()], "evidence": "",
         }
     )  # fmt: skip
 
