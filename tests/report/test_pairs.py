@@ -133,6 +133,16 @@ def test_the_other_group_stands_beside_ours():
     assert table.loc[0.3, "controlled"].endswith("*")
     caltech = pairs.beside_others("caltech101", found)
     assert caltech.loc[0.5, ["published, group 75", "published, the report"]].tolist() == ["-4.26", "+22.87"]
+    assert caltech.loc[0.3, ["published, group 75", "published, the report"]].tolist() == ["-0.57", "+23.50"]
+
+
+def test_each_protocol_has_a_column_beside_the_others_and_nobody_published_every_level():
+    rows = pd.concat([runs_of(a_study(), (0.1, 0.2, 0.35), protocol) for protocol in ("as_run", "controlled")])
+    rows["run"] += 100 * (rows["protocol"] == "controlled")
+    table = pairs.beside_others("caltech101", pairs.differences(rows, ["SparseConvNet"], "ConvNet"))
+    assert table.columns.tolist() == ["as_run", "controlled", "published, group 75", "published, the report"]
+    assert table.loc[0.35].isna().tolist() == [False, False, True, True]
+    assert table.loc[0.8, ["as_run", "controlled", "published, the report"]].isna().all()
 
 
 def test_pairs_of_two_precisions_are_found():
