@@ -6,6 +6,7 @@ is :func:`tests_of`; in it and in the tables a way stands as the model.
 """
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -173,7 +174,7 @@ def explained(costs: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Index model; columns points (ConvNet's cost less the way's), seeds, and share, low and high in percent, the
-        bounds NaN for one seed.
+        bounds NaN where the way has too few seeds to give any.
     """
     columns = ["points", "seeds", "share", "low", "high"]
     by_seed = costs["wrong"].unstack("model").dropna(axis=1, how="all")
@@ -188,6 +189,8 @@ def explained(costs: pd.DataFrame) -> pd.DataFrame:
             saved, whole = paired[PLAIN] - paired[way], paired[PLAIN] - paired[SPARSE]
             lines[way] = (saved.mean(), len(paired), *(100 * value for value in ratio(saved, whole)))
     shown = pd.DataFrame(lines, index=columns).T.rename_axis("model")
+    bounds = shown[["low", "high"]]
+    shown[["low", "high"]] = bounds.where(np.isfinite(bounds))
     return shown.astype({"seeds": int}).sort_values("share", ascending=False)
 
 

@@ -88,6 +88,19 @@ def test_a_share_of_the_steadiness_is_0_for_convnet_and_100_for_sparseconvnet():
         assert alternatives.explained(alternatives.costs_of(case)).empty
 
 
+def test_a_share_from_too_few_seeds_has_no_bounds():
+    sparse, plain = MODELS[:2]
+    measured = pd.concat([of_way(way, steep(10), seeds=3) for way in (sparse, plain, "three")])
+    wrong = (measured["model"] == plain) & (measured["test_sparsity"] != measured["train_sparsity"])
+    measured.loc[wrong, "accuracy"] -= 20 + measured.loc[wrong, "seed"].map({0: -5, 1: 5, 2: 0})
+    measured = pd.concat([measured, *(of_way(f"{seeds} seeds", steep(10), seeds) for seeds in (1, 2))])
+    shown = alternatives.explained(alternatives.costs_of(measured))
+    assert shown["seeds"].to_dict() == {"three": 3, "2 seeds": 2, "1 seeds": 1}
+    assert shown["share"].tolist() == pytest.approx([100] * 3)
+    for bound in ("low", "high"):
+        assert shown[bound].isna().to_dict() == {"three": False, "2 seeds": True, "1 seeds": True}
+
+
 def test_what_to_use_is_the_least_code_among_the_best():
     accuracy = {
         "ConvNet": steep(40, 88),
