@@ -1,94 +1,133 @@
-"""The runs of a bare machine with a GPU in the order in which they are wanted, until the minutes are over; each is
-stored as it ends.
+"""What one of many processes on a bare machine trains, all on one store: the missing runs of its own list, then those
+of the others, until the time in a file.
 
-    python benchmarks/gpu/runs.py LIST --minutes 8 [--workers 2] [--device cuda] [--miniature]
+    python benchmarks/gpu/runs.py LIST --until FILE [--go FILE] [--device cuda]
 
-LIST is one of wanted()'s. --miniature: two runs on a CPU, on eight images, so that what goes before and after them can
-be rehearsed.
+LIST is one of lists()'s, or mnist. A list has few networks, since each is compiled by whoever trains it. --until holds
+the second, as `date +%s` has it. Training begins when --go is there; until then the list's first network is compiled on
+drawings.
 """
 
 import argparse
 import itertools
 import time
-from dataclasses import replace
+import traceback
+from pathlib import Path
 
-from sparsecnn.experiment import MODELS, Experiment, grid
-from sparsecnn.studies import (
-    adaptations,
-    alternatives,
-    batch_norms,
-    depth_training,
-    hyperparameters,
-    matrix,
-    other_splits,
-)
-from sparsecnn.sweep import missing, sweep
+from sparsecnn.experiment import MODELS, Experiment, experiment
+from sparsecnn.studies import adaptations, alternatives, batch_norms, matrix, other_splits
+from sparsecnn.sweep import missing
+from sparsecnn.sweeps import store
+from sparsecnn.training.compiling import network_of
+from sparsecnn.training.train import train
 
-HOST = (
-    "ConvNet, nearest filled",
-    "ConvNet, blur filled",
-    "ConvNet, inpainting filled",
-)  # the host's work takes longest
+LEAST = 8  # seconds that any run takes
+TO_COMPILE = 150  # seconds that must be left for it to pay
+FAR = 7  # percentage points between an accuracy and that of the same run compiled, where something is wrong
 
 
-def wanted(name: str) -> dict[str, list[Experiment]]:
-    """What to train, the most wanted first."""
-    if name == "kitti":
-        longer = [run for run in itertools.chain(*depth_training().values()) if 20 < run.epochs < 100]
-        return {"longer training": longer, "matrix": matrix("kitti_range")[::-1]}
-    of_way = alternatives("mnist" if name == "mnist" else "caltech101")
-    if name == "filled":
-        return {"from around": of_way[HOST[0]]}
-    if name == "mnist":
-        runs = itertools.chain(*adaptations("mnist").values(), *of_way.values())
-        runs = sorted((run for run in runs if run.fill != "inpainting"), key=lambda run: run.seed)
-        return {"matrix": matrix("mnist"), "alternatives": runs}
-    adapted = list(itertools.chain(*adaptations("caltech101").values()))
+def lists() -> dict[str, list[Experiment]]:
+    """Caltech-101's, the most wanted first in each; what the host fills from around comes last."""
+    ways, adapted, every = alternatives("caltech101"), adaptations("caltech101"), matrix("caltech101")
+    splits = other_splits("caltech101")
+    sparse, plain, mask = (
+        [run for run in every if run.model == model and run.trained_at == "own sparsity"] for model in MODELS
+    )
+    black, grey, nearest, blur = (ways[f"ConvNet, {fill} filled"] for fill in ("black", "grey", "nearest", "blur"))
 
-    def of_seed(seed: int, *ways: str) -> list[Experiment]:
-        return [run for way in ways for run in of_way[way] if run.seed == seed]
+    def of(model: str) -> list[Experiment]:
+        return [run for run in splits if run.model == model]
 
-    told = ("ConvNet, input rescaled", "first layer sparse", "partial convolution", "ConvNet, grey filled")
-    others = [way for way in of_way if way not in (*MODELS, *told, *HOST)]
     return {
-        "adapted": [run for run in adapted if run.seed == 0],
-        "alternatives, one seed": of_seed(0, *told),
-        "adapted, second seed": [run for run in adapted if run.seed == 1],
-        "adapted, third seed": [run for run in adapted if run.seed == 2],
-        "learning rate of 1e-4": hyperparameters("caltech101", learning_rates=(1e-4,), batch_sizes=(64, 128)),
-        "more alternatives, one seed": of_seed(0, *others),
-        "trained on every sparsity": [run for run in matrix("caltech101") if run.trained_at == "every sparsity"],
-        "two convolutions, a batch norm each": batch_norms("caltech101")[2, "each"],
-        "other splits": other_splits("caltech101"),
-        "as_run, three seeds": [run for run in grid("caltech101", "as_run") if run.sparsity in (0.3, 0.7)],
-        "matrix": matrix("caltech101"),
-        "alternatives, two seeds": [*of_seed(1, *told, *others), *of_seed(2, *told, *others)],
-        "batch norms": list(itertools.chain(*batch_norms("caltech101").values())),
+        "sparse": [*adapted[MODELS[0]], *of(MODELS[0]), *sparse],
+        "plain": [*of(MODELS[1]), *black[:3], *grey[:6], *black[:6], *plain, *grey, *black],
+        "mask": [*adapted[MODELS[2]], *ways[MODELS[2]], *mask],
+        "divided": [*ways["division without mask"], *ways["ConvNet, input rescaled"]],
+        "masked": [*ways["mask without division"], *ways["first layer sparse"]],
+        "normalised": ways["normalised convolution"],
+        "rest": [*batch_norms("caltech101")[2, "each"], *ways["partial convolution"]],
+        "filled": [*blur[0:3:2], *nearest],
+        "blurred": [*blur[1:2], *blur],
     }
 
 
-def miniature() -> dict[str, list[Experiment]]:
-    small = {"epochs": 1, "train_images": 8, "batch_size": 8, "seed": 9}
-    runs = [run for run in grid("caltech101", sparsity=0.3, seeds=1) if run.model == "ConvNet"]
-    return {run.protocol: [replace(run, **small)] for run in runs if run.protocol != "as_reported"}
+def of_mnist() -> list[Experiment]:
+    """Without what takes longer than such a machine is at hand; the last first: CPUs at home begin with the first."""
+    ways = [*adaptations("mnist").values(), *alternatives("mnist").values()]
+    runs = (run for run in itertools.chain(*ways) if run.fill != "inpainting")
+    return sorted(dict.fromkeys(runs), key=lambda run: run.seed)[::-1]
+
+
+def compile_ahead(run: Experiment, device: str) -> None:
+    """Of the shapes of Caltech-101: batches, and a last one of 48 images."""
+    settings = {"architecture": run.architecture, "batch_size": run.batch_size, "train_images": run.batch_size + 48}
+    train(experiment("shapes", run.protocol, run.model, 0.3, epochs=1, **settings), device, compiled=True)
+
+
+def is_far_off(run: Experiment, device: str) -> bool:
+    """A recorded run once more, compiled: whether its accuracy is another."""
+    recorded, rows = store.of_experiments([run]), train(run, device, compiled=True)
+    there, here = (float(table["test_accuracy"].iloc[-1]) for table in (recorded, rows))
+    say(f"twice: {here} compiled, {there} recorded ({recorded['device'].iloc[-1]})")
+    return not abs(there - here) < FAR
+
+
+def say(*words: object) -> None:
+    print(time.strftime("%H:%M:%S"), *words, flush=True)
 
 
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    ask.add_argument("list", choices=("caltech", "filled", "kitti", "mnist"))
-    ask.add_argument("--minutes", type=float, required=True)
-    ask.add_argument("--workers", type=int)
+    ask.add_argument("list")
+    ask.add_argument("--until", type=Path, required=True)
+    ask.add_argument("--go", type=Path)
     ask.add_argument("--device", default="cuda")
-    ask.add_argument("--miniature", action="store_true")
     asked = ask.parse_args()
-    groups = miniature() if asked.miniature else wanted(asked.list)
-    before = {name: len(missing(runs)) for name, runs in groups.items()}
-    everything = list(dict.fromkeys(itertools.chain(*groups.values())))  # one sweep, whose processes start once
-    begun = time.monotonic()
-    sweep(everything, "cpu" if asked.miniature else asked.device, workers=asked.workers, minutes=asked.minutes)
-    for name, runs in groups.items():
-        print(f"{asked.list}, {name}: {before[name] - len(missing(runs))} of {before[name]} missing runs", flush=True)
-    print(f"{asked.list}: {time.monotonic() - begun:.0f} s", flush=True)
+    of_list = {"mnist": of_mnist()} if asked.list == "mnist" else lists()
+    own = of_list.pop(asked.list)
+    everything = list(dict.fromkeys(itertools.chain(own, *of_list.values())))
+    todo, compiles = missing(everything), asked.device == "cuda"
+    doubtful = asked.until.with_name("compiled_differs")  # a mark for all processes
+    say(f"{asked.list}: {sum(run in own for run in todo)} to train, {len(todo)} with the others'")
+    if compiles and todo:
+        try:
+            compile_ahead(todo[0], asked.device)
+        except Exception:
+            traceback.print_exc()
+    say(f"{asked.list}: ready")
+    while asked.go and not asked.go.exists():
+        if time.time() > float(asked.until.read_text()):
+            return
+        time.sleep(0.2)
+    known = [run for run in own if run not in todo and run.model == MODELS[1]]
+    if compiles and asked.list == "plain" and known and is_far_off(known[0], asked.device):
+        doubtful.touch()
+    took: dict[tuple, float] = {}  # seconds of the last run of a kind
+    compiled_here = {network_of(run) for run in todo[:1]}
+    for run in todo:
+        kind, left = (network_of(run), run.fill, run.tested_at), float(asked.until.read_text()) - time.time()
+        if left < LEAST:
+            break
+        claimed = store.claim(run) if left > took.get(kind, 0) else None
+        if claimed is None:
+            continue
+        try:
+            if missing([run]):  # nobody else has trained it
+                begun = time.time()
+                compiled = compiles and not doubtful.exists()
+                compiled &= network_of(run) in compiled_here or left > TO_COMPILE
+                store.store(train(run, asked.device, compiled=compiled))
+                if not compiled or network_of(run) in compiled_here:
+                    took[kind] = time.time() - begun
+                if compiled:
+                    compiled_here.add(network_of(run))
+                say(f"{time.time() - begun:.0f} s{', compiled' * compiled}: {run}")
+        except Exception:
+            say(f"FAILED: {run}\n{traceback.format_exc()}")
+            compiles = False  # perhaps it was the compiler
+        finally:
+            store.release(claimed)
+    say("done")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,11 @@ def unpacked(folder: Path, photographs: list[tuple[str, str, bytes]]) -> list[st
 
 
 def main(part: Path, root: Path) -> None:
+    for file in part.glob("*.xz"):
+        (root / "MNIST/raw").mkdir(parents=True, exist_ok=True)
+        (root / "MNIST/raw" / file.stem).write_bytes(lzma.decompress(file.read_bytes()))
+    if not (part / "photographs").exists():
+        return
     begun = time.perf_counter()
     content = (part / "photographs").read_bytes()
     begin, count = struct.unpack_from("<II", content)
@@ -40,9 +45,6 @@ def main(part: Path, root: Path) -> None:
     with ProcessPoolExecutor(cores) as pool:
         to = root / "caltech101/101_ObjectCategories"
         wrong = sum(pool.map(unpacked, [to] * len(shares), shares), [])
-    for file in part.glob("*.xz"):
-        (root / "MNIST/raw").mkdir(parents=True, exist_ok=True)
-        (root / "MNIST/raw" / file.stem).write_bytes(lzma.decompress(file.read_bytes()))
     print(f"unpacked {count} photographs in {time.perf_counter() - begun:.1f} s", flush=True)
     if wrong:
         sys.exit(f"{len(wrong)} photographs came out wrong, {wrong[0]} the first")

@@ -1,4 +1,4 @@
-"""Whether it pays to compile a network, which takes most of a minute and makes a run about a second faster."""
+"""Whether it pays to compile a network, which takes most of a minute and makes a run some seconds faster."""
 
 from collections import Counter
 
@@ -6,8 +6,9 @@ from ..experiment import CALTECH, Experiment
 
 __all__ = ["network_of", "worth_compiling"]
 
-# Estimates, since nothing compiled is measured on a GPU: 35 to 45 s to compile, a run of 10 s that then takes 9 s.
-REPAID_BY = 45  # runs of one network in one process
+# By results/benchmarks_gpu.md: on an H200 1.5 times as many steps a second, which takes 3 s off a run of SparseConvNet.
+# Whole batches took 23 s to compile; that the other two shapes take as long again is an estimate.
+REPAID_BY = 15  # runs of one network in one process
 SECONDS_A_RUN = 10
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+import time
 
 import pandas as pd
 import pytest
@@ -110,3 +111,30 @@ def test_nothing_comes_home_where_an_old_row_changed(came):
     with pytest.raises(SystemExit, match="COMMIT=main is not allowed"):
         script("merge").main(came, "main")
     assert path.read_text() == before
+
+
+def test_a_process_trains_its_own_list_first_and_what_fails_ends_nothing(output, rows, monkeypatch, capsys):
+    runs = [experiment("digits", "controlled", "ConvNet", 0.5, seed, epochs=2, train_images=16) for seed in range(4)]
+    script_of, trained = script("runs"), []
+
+    def trains(run, device, compiled):
+        trained.append((run.seed, compiled))
+        if run.seed == 1:
+            raise RuntimeError("no")
+        return rows[0].assign(seed=run.seed, commit="")
+
+    monkeypatch.setattr(script_of, "train", trains)
+    monkeypatch.setattr(script_of, "lists", lambda: {"first": runs[:1] + runs[3:], "second": runs[1:3]})
+    store.store(rows[2])
+    until = output / "until"
+    until.write_text(str(time.time() + 60))
+    monkeypatch.setattr(sys, "argv", ["runs.py", "second", "--until", str(until), "--device", "cpu"])
+    script_of.main()
+    assert trained == [(1, False), (0, False), (3, False)]  # seed 2 is stored
+    assert set(store.read("digits", "controlled")["seed"]) == {0, 2, 3}
+    assert "FAILED: Experiment" in capsys.readouterr().out
+    script("bring").main(output)
+    assert set(pd.read_csv(output / "digits_controlled.csv")["seed"]) == {0, 3}
+    until.write_text("0")
+    script_of.main()
+    assert len(trained) == 3

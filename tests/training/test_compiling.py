@@ -4,7 +4,7 @@ import torch
 
 from sparsecnn.experiment import experiment
 from sparsecnn.sweeps.sweep import sweep
-from sparsecnn.training.compiling import REPAID_BY, network_of, worth_compiling
+from sparsecnn.training.compiling import REPAID_BY, SECONDS_A_RUN, network_of, worth_compiling
 
 
 def runs(count: int, model: str = "SparseConvNet", dataset: str = "shapes", **changes) -> list:
@@ -20,8 +20,9 @@ def test_a_network_is_compiled_where_a_process_has_runs_enough_to_repay_it():
         f"ConvNet (caltech, batch 128) not compiled, {REPAID_BY - 1} left to train; that pays from about {REPAID_BY} on"
     )
     assert worth_compiling(many, "cuda", workers=2)[0] == set()
-    assert worth_compiling(many, "cuda", workers=1, minutes=8)[0] == {network_of(many[0])}
-    assert worth_compiling(many, "cuda", workers=1, minutes=7)[0] == set()
+    enough = REPAID_BY * SECONDS_A_RUN / 60
+    assert worth_compiling(many, "cuda", workers=1, minutes=enough)[0] == {network_of(many[0])}
+    assert worth_compiling(many, "cuda", workers=1, minutes=0.9 * enough)[0] == set()
     other_shapes = many[1:] + runs(1, batch_size=64)  # each is compiled by itself
     assert worth_compiling(other_shapes, "cuda", workers=1)[0] == set()
 
