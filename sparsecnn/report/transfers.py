@@ -110,13 +110,16 @@ def _in_matrix(measured: pd.DataFrame) -> pd.Series:
 
 
 def levels_compared(measured: pd.DataFrame) -> list[float]:
-    """The levels of training between which :func:`mismatch` compares: those of inference.largest_layout.
+    """The levels of training between which :func:`mismatch` compares: those of inference.largest_layout of what
+    SparseConvNet and ConvNet both have; where only one of them is there, it, and where neither is, what is there.
 
     Args:
         measured: :func:`read_transfers`.
     """
     runs = measured[_in_matrix(measured) & ~measured["collapsed"]]
-    return largest_layout(pd.crosstab(runs["seed"], runs["train_sparsity"]) > 0)[1]
+    models = set(runs["model"]) & set(MODELS[:2]) or set(runs["model"])
+    of_both = runs[runs["model"].isin(models)].groupby(["seed", "train_sparsity"])["model"].nunique() == len(models)
+    return largest_layout(of_both.unstack(fill_value=False))[1]
 
 
 def levels_text(measured: pd.DataFrame) -> str:

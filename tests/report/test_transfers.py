@@ -5,7 +5,7 @@ import itertools
 import pandas as pd
 import pytest
 
-from sparsecnn.experiment import experiment
+from sparsecnn.experiment import MODELS, experiment
 from sparsecnn.records import SETTINGS
 from sparsecnn.report import transfers
 from sparsecnn.studies import matrix
@@ -134,6 +134,22 @@ def test_mismatch_compares_the_levels_with_the_most_seeds():
     assert transfers.levels_compared(fewer) == [0.1, 0.5, 0.7] and len(transfers.mismatch(fewer)) == 2
     first = measured[measured["seed"] == 0]
     assert transfers.levels_compared(first) == [0.1, 0.3, 0.5, 0.7] and len(transfers.mismatch(first)) == 1
+
+
+def test_mismatch_compares_the_levels_that_both_networks_have():
+    """Runs of one network alone, or of a third, take no seed from the others."""
+    runs = [(model, seed, level) for model in MODELS[:2] for seed in range(3) for level in (0.1, 0.5)]
+    runs += [(MODELS[0], seed, 0.3) for seed in range(3)] + [
+        (MODELS[2], seed, level) for seed, level in ((0, 0.1), (0, 0.7))
+    ]
+    rows = []
+    for number, (model, seed, level) in enumerate(runs):
+        run = experiment("mnist", "controlled", model, level, seed, epochs=2, tested_at="every sparsity")
+        rows.append(rows_tested(run, {other: 90.0 - 20 * (other != level) for other in (0.1, 0.3, 0.5, 0.7)}, number))
+    measured = transfers.read_transfers(pd.concat(rows))
+    assert transfers.levels_compared(measured) == [0.1, 0.5] and len(transfers.mismatch(measured)) == 6
+    mask_alone = measured[measured["model"] == MODELS[2]]
+    assert transfers.levels_compared(mask_alone) == [0.1, 0.7]
 
 
 def test_a_collapsed_network_is_not_invariant():
