@@ -5,6 +5,8 @@ A way is one of studies.alternatives, or one of studies.adaptations after a step
 is :func:`tests_of`; in it and in the tables a way stands as the model.
 """
 
+import itertools
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -15,7 +17,7 @@ from ..experiment import MODELS
 from ..files import REPOSITORY
 from ..models import NETWORKS
 from .figures import COLOURS
-from .inference import MARGIN, largest_layout, of_values, ratio
+from .inference import MARGIN, of_values, ratio
 from .tables import ci95, over_seeds, within_percent
 from .transfers import mismatch, read_transfers
 
@@ -96,13 +98,15 @@ def table(measured: pd.DataFrame) -> pd.DataFrame:
 
 
 def compared(measured: pd.DataFrame) -> tuple[pd.DataFrame, list[float]]:
-    """Those tests of ``measured`` whose networks were trained at the levels that most ways have, and these levels: the
-    largest layout of ways by levels, and all ways that have them. Networks trained on every level are among them."""
+    """Those tests of ``measured`` whose networks were trained at the levels that most ways have, two at least, and
+    these levels. Networks trained on every level are among them."""
     sound = measured[~measured["collapsed"]]
     there = pd.crosstab(sound["model"], sound["train_sparsity"]) > 0
-    levels = largest_layout(there)[1]
-    whole = there.index[there[levels].all(axis=1)]
-    here = measured["train_sparsity"].isin(levels) & measured["model"].isin(whole)
+    pairs = itertools.combinations(there.columns, min(2, len(there.columns)))
+    of_pairs = [there[there[list(pair)].all(axis=1)] for pair in pairs]
+    whole = max(of_pairs, key=lambda ways: (len(ways), ways.all().sum()))
+    levels = list(whole.columns[whole.all()]) if len(whole) else []
+    here = measured["train_sparsity"].isin(levels) & measured["model"].isin(whole.index)
     return measured[here | measured["train_sparsity"].isna()], levels
 
 

@@ -5,21 +5,25 @@ with a collapsed run is left out of means and intervals, and counted.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from ..experiment import MODELS
-from .inference import ALPHA, Estimate, at_levels, holm, largest_layout, of_values
+from ..experiment import MODELS, grid
+from ..studies import other_splits
+from ..sweeps.store import of_experiments
+from .inference import ALPHA, MARGIN, Estimate, at_levels, holm, largest_layout, of_values
 from .tables import has_collapsed, published_differences, selected, with_interval
 
 __all__ = [
+    "across_splits",
     "beside_others",
     "crossed",
     "differences",
     "estimates",
     "mean_differences",
     "precisions_apart",
+    "splits_sentence",
     "wide_difference",
 ]
 
@@ -176,3 +180,28 @@ def precisions_apart(rows: pd.DataFrame) -> pd.DataFrame:
         index=["protocol", "sparsity", "seed"], columns="model", values="precision"
     )
     return runs[runs.nunique(axis=1) > 1]
+
+
+def across_splits(dataset: str, read: Callable = of_experiments) -> pd.DataFrame:
+    """Points by which SparseConvNet is above ConvNet in runs of seed 0: a line a split of the images that has all
+    levels (0: that of the tables), a column a sparsity, and the mean over these."""
+    sparse, plain = MODELS[:2]
+    others = other_splits(dataset)
+    levels = sorted({run.sparsity for run in others})
+    runs = selected(read([*grid(dataset, "controlled", seeds=1), *others]))
+    accuracy = runs[runs["sparsity"].isin(levels)].pivot(
+        index="split_seed", columns=["model", "sparsity"], values="test_accuracy"
+    )
+    accuracy = accuracy.reindex(columns=pd.MultiIndex.from_product([[sparse, plain], levels])).dropna()
+    apart = accuracy[sparse] - accuracy[plain]
+    return apart.assign(mean=apart.mean(axis=1)).rename_axis("split")
+
+
+def splits_sentence(apart: pd.DataFrame) -> str:
+    """The mean of :func:`across_splits` over splits, which are the unit, and the test of less than the margin."""
+    mean = of_values(apart["mean"])
+    low, high = mean.interval
+    return (
+        f"Over {len(apart)} splits: {mean.effect:+.2f} [{low:+.2f}, {high:+.2f}] points; less than {MARGIN:g} either "
+        f"way by two one-sided tests with p = {mean.within():.3f}."
+    )

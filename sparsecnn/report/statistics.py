@@ -1,7 +1,7 @@
 """What the rows of many runs say together: variance explained, late drops, two precisions, bridges."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,12 +9,13 @@ from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.oneway import confint_noncentrality
 
-from ..studies import Step
+from ..studies import Step, batch_norms
 from ..sweeps.store import of_experiments
 from .pairs import mean_differences
-from .tables import ci95, has_collapsed, selected
+from .tables import ci95, has_collapsed, of_ways, selected
 
 __all__ = [
+    "batch_norm_table",
     "bridge_ends",
     "bridge_steps",
     "bridge_table",
@@ -200,3 +201,15 @@ def bridge_ends(bridges: dict[tuple[float, str], list[Step]], rows: pd.DataFrame
             apart[sparsity, f"{model}, from start to end"] = ends[sparsity, model, -1] - ends[sparsity, model, 0]
     key = ["sparsity", "difference_of"]
     return mean_differences(pd.concat(apart, names=key).dropna(), key)
+
+
+def batch_norm_table(dataset: str, read: Callable = of_experiments) -> pd.DataFrame:
+    """tables.of_ways of studies.batch_norms, a line a sparsity, number of convolutions and kind of batch norm."""
+    levels = sorted({run.sparsity for runs in batch_norms(dataset).values() for run in runs})
+    parts = {}
+    for level in levels:
+        ways = {f"{number}, batch norm {kind}": runs for (number, kind), runs in batch_norms(dataset, level).items()}
+        table = of_ways(ways, read([run for runs in ways.values() for run in runs]))
+        if len(table):
+            parts[f"{level:.0%}"] = table.droplevel("model").rename_axis("convolutions")
+    return pd.concat(parts, names=["missing"]) if parts else pd.DataFrame()

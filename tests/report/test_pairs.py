@@ -6,9 +6,11 @@ import pytest
 from test_tables import collect
 
 from sparsecnn.experiment import experiment
+from sparsecnn.records import no_rows
 from sparsecnn.report import pairs
 from sparsecnn.report.inference import at_levels, holm
 from sparsecnn.report.tables import selected
+from sparsecnn.sweeps.store import of_experiments
 
 NETWORKS = ("SparseConvNet", "ConvNet", "ConvNet + mask")
 
@@ -170,3 +172,19 @@ def test_a_level_whose_seeds_no_other_has_takes_the_variance_of_the_largest_layo
     first = apart.copy()
     first.loc[1:] = np.nan
     assert math.isnan(pairs.estimates(first)[0.5].error)
+
+
+def test_splits_are_the_unit_where_images_are_split_anew():
+    accuracies = {(0, 0.05): 1.0, (0, 0.3): 2.0, (0, 0.7): 3.0, (1, 0.05): -1.0, (1, 0.3): 0.0, (1, 0.7): 1.0}
+    accuracies |= {(2, 0.05): 9.0}  # whose other levels are missing
+    runs = {}
+    for (split, level), apart in accuracies.items():
+        for model, value in (("SparseConvNet", 60 + apart), ("ConvNet", 60.0)):
+            run = experiment("caltech101", "controlled", model, level, epochs=1, split_seed=split)
+            runs[run] = ([value], [50.0])
+    found = pairs.across_splits("caltech101", lambda _: collect(runs)[1])
+    assert found.index.tolist() == [0, 1] and found["mean"].tolist() == [2.0, 0.0]
+    assert found[0.3].tolist() == [2.0, 0.0]
+    said = "Over 2 splits: +1.00 [-11.71, +13.71] points; less than 2 either way by two one-sided tests with p = 0.250."
+    assert pairs.splits_sentence(found) == said
+    assert pairs.across_splits("caltech101", lambda wanted: of_experiments(wanted, no_rows())).empty

@@ -3,10 +3,12 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from test_tables import collect
 
 from sparsecnn.experiment import experiment
-from sparsecnn.records import SETTINGS
+from sparsecnn.records import SETTINGS, no_rows
 from sparsecnn.report.statistics import (
+    batch_norm_table,
     bridge_ends,
     bridge_table,
     largest_whole_grid,
@@ -15,7 +17,8 @@ from sparsecnn.report.statistics import (
     spread_between_seeds,
     variance_explained,
 )
-from sparsecnn.studies import Step, bridge
+from sparsecnn.studies import Step, batch_norms, bridge
+from sparsecnn.sweeps.store import of_experiments
 
 
 def runs_of(effect, noise: float = 0.0, number: int = 0) -> pd.DataFrame:
@@ -192,3 +195,18 @@ def test_a_bridges_ends_are_compared_by_seed_and_between_networks():
     }
     assert found["n_seeds"].tolist() == [2, 1, 2, 1]
     assert bridge_ends(bridges, pd.concat(rows).iloc[:0]).empty
+
+
+def test_convolutions_stand_by_the_batch_norm_they_have():
+    ways = batch_norms("caltech101")
+    runs = {run: ([50.0 + run.seed] * 15, [90.0] * 15) for run in ways[2, "each"]}
+    runs[next(run for run in ways[4, "shared"] if run.sparsity == 0.3)] = ([30.0] * 15, [90.0] * 15)
+    _, rows = collect(runs)
+    found = batch_norm_table("caltech101", lambda wanted: of_experiments(wanted, rows))
+    assert found["test"].to_dict() == {
+        ("30%", "2, batch norm each"): 51.0,
+        ("30%", "4, batch norm shared"): 30.0,
+        ("70%", "2, batch norm each"): 51.0,
+    }
+    assert found["seeds"].tolist() == [3, 1, 3]
+    assert batch_norm_table("caltech101", lambda wanted: of_experiments(wanted, no_rows())).empty

@@ -38,6 +38,13 @@ def test_levels_are_those_that_most_ways_have():
     assert set(shown["train_sparsity"].dropna()) == {0.1, 0.5}
 
 
+def test_no_way_is_left_out_for_levels_that_others_have_more_of():
+    few = [of_way(name, steep(10), levels=(0.1, 0.5)) for name in "ab"]
+    many = [of_way(name, steep(10), levels=(0.0, 0.1, 0.2, 0.5, 0.7, 0.9)) for name in "cdefg"]
+    shown, levels = alternatives.compared(pd.concat([*few, *many]))
+    assert levels == [0.1, 0.5] and set(shown["model"]) == set("abcdefg")
+
+
 def test_costs_are_means_over_levels_and_over_pairs_of_them():
     rng = np.random.default_rng(0)
     values = {pair: rng.uniform(50, 90) for pair in itertools.product(LEVELS, LEVELS)}
