@@ -84,6 +84,7 @@ def main() -> None:
     ask.add_argument("--go", type=Path)
     ask.add_argument("--device", default="cuda")
     asked = ask.parse_args()
+    until = float(asked.until.read_text(encoding="utf-8"))
     of_list = {"mnist": of_mnist()} if asked.list == "mnist" else lists()
     own = of_list.pop(asked.list)
     everything = list(dict.fromkeys(itertools.chain(own, *of_list.values())))
@@ -97,7 +98,7 @@ def main() -> None:
             traceback.print_exc()
     say(f"{asked.list}: ready")
     while asked.go and not asked.go.exists():
-        if time.time() > float(asked.until.read_text()):
+        if time.time() > until:
             return
         time.sleep(0.2)
     known = [run for run in own if run not in todo and run.model == MODELS[1]]
@@ -106,7 +107,7 @@ def main() -> None:
     took: dict[tuple, float] = {}  # seconds of the last run of a kind
     compiled_here = {network_of(run) for run in todo[:1]}
     for run in todo:
-        kind, left = (network_of(run), run.fill, run.tested_at), float(asked.until.read_text()) - time.time()
+        kind, left = (network_of(run), run.fill, run.tested_at), until - time.time()
         if left < LEAST:
             break
         claimed = store.claim(run) if left > took.get(kind, 0) else None
