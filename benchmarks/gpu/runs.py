@@ -104,6 +104,7 @@ def main() -> None:
     known = [run for run in own if run not in todo and run.model == MODELS[1]]
     if compiles and asked.list == "plain" and known and is_far_off(known[0], asked.device):
         doubtful.touch()
+    # Not by sweeps.sweep: near the end it starts nothing, since its slowest run so far is one that was compiled first.
     took: dict[tuple, float] = {}  # seconds of the last run of a kind
     compiled_here = {network_of(run) for run in todo[:1]}
     for run in todo:

@@ -183,18 +183,15 @@ def precisions_apart(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def across_splits(dataset: str, read: Callable = of_experiments) -> pd.DataFrame:
-    """Points by which SparseConvNet is above ConvNet in runs of seed 0: a line a split of the images that has all
-    levels (0: that of the tables), a column a sparsity, and the mean over these."""
+    """Points by which SparseConvNet is above ConvNet in runs of seed 0: a line a split of the images (0: that of the
+    tables), a column a sparsity, as :func:`crossed` has them with the split for the seed, and the mean over these."""
     sparse, plain = MODELS[:2]
     others = other_splits(dataset)
-    levels = sorted({run.sparsity for run in others})
     runs = selected(read([*grid(dataset, "controlled", seeds=1), *others]))
-    accuracy = runs[runs["sparsity"].isin(levels)].pivot(
-        index="split_seed", columns=["model", "sparsity"], values="test_accuracy"
-    )
-    accuracy = accuracy.reindex(columns=pd.MultiIndex.from_product([[sparse, plain], levels])).dropna()
+    runs = runs[runs["sparsity"].isin({run.sparsity for run in others})]
+    accuracy = crossed(runs.assign(seed=runs["split_seed"]), (sparse, plain))
     apart = accuracy[sparse] - accuracy[plain]
-    return apart.assign(mean=apart.mean(axis=1)).rename_axis("split")
+    return apart.assign(mean=apart.mean(axis=1)).rename_axis(index="split", columns=None)
 
 
 def splits_sentence(apart: pd.DataFrame) -> str:

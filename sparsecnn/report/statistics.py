@@ -205,11 +205,10 @@ def bridge_ends(bridges: dict[tuple[float, str], list[Step]], rows: pd.DataFrame
 
 def batch_norm_table(dataset: str, read: Callable = of_experiments) -> pd.DataFrame:
     """tables.of_ways of studies.batch_norms, a line a sparsity, number of convolutions and kind of batch norm."""
-    levels = sorted({run.sparsity for runs in batch_norms(dataset).values() for run in runs})
+    studied = {f"{number}, batch norm {kind}": runs for (number, kind), runs in batch_norms(dataset).items()}
+    recorded = read([run for runs in studied.values() for run in runs])
     parts = {}
-    for level in levels:
-        ways = {f"{number}, batch norm {kind}": runs for (number, kind), runs in batch_norms(dataset, level).items()}
-        table = of_ways(ways, read([run for runs in ways.values() for run in runs]))
-        if len(table):
-            parts[f"{level:.0%}"] = table.droplevel("model").rename_axis("convolutions")
+    for level in sorted(set(recorded["sparsity"])):
+        ways = {way: [run for run in runs if run.sparsity == level] for way, runs in studied.items()}
+        parts[f"{level:.0%}"] = of_ways(ways, recorded).droplevel("model").rename_axis("convolutions")
     return pd.concat(parts, names=["missing"]) if parts else pd.DataFrame()
