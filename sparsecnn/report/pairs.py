@@ -191,8 +191,7 @@ def across_splits(dataset: str, read: Callable = of_experiments) -> pd.DataFrame
     runs = runs[runs["sparsity"].isin({run.sparsity for run in others})]
     accuracy = crossed(runs.assign(seed=runs["split_seed"]), (sparse, plain))
     apart = accuracy[sparse] - accuracy[plain]
-    shown = apart.assign(mean=apart.mean(axis=1)).rename(columns={level: f"{level:.0%}" for level in apart})
-    return shown.rename_axis(index="split", columns=None)
+    return apart.assign(mean=apart.mean(axis=1)).rename_axis(index="split")
 
 
 def splits_sentence(apart: pd.DataFrame) -> str:

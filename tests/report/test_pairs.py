@@ -184,7 +184,7 @@ def test_splits_are_the_unit_where_images_are_split_anew():
             runs[run] = ([value], [50.0])
     found = pairs.across_splits("caltech101", lambda _: collect(runs)[1])
     assert found.index.tolist() == [0, 1] and found["mean"].tolist() == [2.0, 0.0]
-    assert found["30%"].tolist() == [2.0, 0.0]
+    assert found[0.3].tolist() == [2.0, 0.0]
     said = "Over 2 splits: +1.00 [-11.71, +13.71] points; less than 2 either way by two one-sided tests with p = 0.250."
     assert pairs.splits_sentence(found) == said
     assert pairs.across_splits("caltech101", lambda wanted: of_experiments(wanted, no_rows())).empty
