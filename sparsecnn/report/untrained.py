@@ -16,7 +16,7 @@ from ..training.loop import initial_network
 __all__ = ["initial_variances", "variances_without_batch_norm", "working_channels"]
 
 
-def initial_variances(architecture: str, sparsity: float = 0.3, images: int = 16) -> pd.DataFrame:
+def initial_variances(architecture: str, sparsity: float = 0.3, images: int = 4) -> pd.DataFrame:
     """models.output_variances of SparseConvNet and ConvNet, a column each, before training, on pictures of the drawn
     stand-in for Caltech-101; in float64, in which small ones are not rounding alone."""
     variances = {}

@@ -2,7 +2,7 @@ from sparsecnn.report.untrained import initial_variances
 
 
 def test_before_training_a_picture_hardly_gets_through_sparse_convolutions_without_batch_norm():
-    whole, bare = initial_variances("caltech", images=4), initial_variances("caltech_no_batch_norm", images=4)
+    whole, bare = initial_variances("caltech"), initial_variances("caltech_no_batch_norm")
     assert list(whole) == ["SparseConvNet", "ConvNet"]
     # The first convolution starts from the same weights in both, and sees the same pictures.
     assert whole.loc["convolution 1"].tolist() == bare.loc["convolution 1"].tolist()
