@@ -78,11 +78,13 @@ html: setup
 	$(call site,notebooks,build/html)
 
 # Two processes of one thread each: with more, threads wait for one another, up to ten times as long.
+test test-lowest: export OMP_NUM_THREADS := 1
+
 test: setup
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -c 'import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())' --no-cache
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbval --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --nbval --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 full: setup
 	$(BIN)/python -m sparsecnn.sweep
@@ -116,7 +118,7 @@ test-lowest:
 	uv pip install --quiet --python $(LOWEST) --resolution lowest-direct --editable '.[report,cluster]'
 	uv pip freeze --quiet --python $(LOWEST) --exclude-editable > build/lowest/pins
 	sed 's/ *#.*//' requirements.in | uv pip install --quiet --python $(LOWEST) --constraint build/lowest/pins --requirement - pyarrow
-	OMP_NUM_THREADS=1 $(LOWEST) -m pytest tests --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(LOWEST) -m pytest tests --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 gpu: setup
 	@$(BIN)/python benchmarks/gpu/measure.py

@@ -16,13 +16,13 @@ from ..training.loop import initial_network
 __all__ = ["initial_variances", "variances_without_batch_norm", "working_channels"]
 
 
-def initial_variances(architecture: str, sparsity: float = 0.3, images: int = 4) -> pd.DataFrame:
-    """models.output_variances of SparseConvNet and ConvNet, a column each, before training, on pictures of the drawn
-    stand-in for Caltech-101; in float64, in which small ones are not rounding alone."""
+def initial_variances(architecture: str, sparsity: float = 0.3) -> pd.DataFrame:
+    """models.output_variances of SparseConvNet and ConvNet, a column each, before training, on four pictures of the
+    drawn stand-in for Caltech-101; in float64, in which small ones are not rounding alone."""
     variances = {}
     for model in MODELS[:2]:
         run = experiment("shapes", "controlled", model, sparsity, architecture=architecture)
-        image, mask, _ = FixedMaskBatches(load(run.dataset), run, torch.device("cpu"))(torch.arange(images), None)
+        image, mask, _ = FixedMaskBatches(load(run.dataset), run, torch.device("cpu"))(torch.arange(4), None)
         variances[model] = output_variances(initial_network(run).double(), image.double(), mask)
     return pd.DataFrame(variances)
 
