@@ -59,7 +59,8 @@ def _blur(images: np.ndarray, observed: np.ndarray) -> np.ndarray:
 
 def inpainting(images: np.ndarray, observed: np.ndarray) -> np.ndarray:
     """Telea, "An Image Inpainting Technique Based on the Fast Marching Method", 2004, by OpenCV, from three pixels
-    around. Images of one channel or three.
+    around. Images of one channel or three. Of the image's gradient OpenCV keeps the direction alone, which moves a
+    pixel by a grey level or two.
 
     Raises:
         SettingError: also where OpenCV is not installed.

@@ -70,6 +70,38 @@ def test_blur_is_a_weighted_mean_of_observed_pixels(seed, observed, size):
             np.testing.assert_allclose(found[:, *place], mean, rtol=1e-3, atol=0.02)
 
 
+def distance_outside(shape, place):
+    """From the four neighbours of a pixel outwards, by the eikonal equation |grad T| = 1, upwind."""
+    distance = np.full(np.add(shape, 2), 1e6)
+    neighbours = np.array(place) + 1 + [(-1, 0), (1, 0), (0, -1), (0, 1)]
+    while True:
+        distance[*neighbours.T] = 0
+        before, inner = distance.copy(), distance[1:-1, 1:-1]
+        near = np.minimum(distance[:-2, 1:-1], distance[2:, 1:-1]), np.minimum(distance[1:-1, :-2], distance[1:-1, 2:])
+        least, apart = np.minimum(*near), np.minimum(np.abs(near[0] - near[1]), 1)
+        inner[:] = np.minimum(inner, np.where(apart < 1, least + (apart + np.sqrt(2 - apart**2)) / 2, least + 1))
+        if (before == distance).all():
+            return inner
+
+
+@given(st.integers(0, 1000), st.sampled_from([1, 3]), st.data())
+def test_inpainting_of_one_pixel_is_teleas_weighted_mean(seed, channels, data):
+    images = np.random.default_rng(seed).integers(0, 256, (1, channels, 12, 14), dtype=np.uint8)
+    place = data.draw(st.tuples(st.integers(1, 10), st.integers(1, 12)))
+    masks = np.ones((1, 1, 12, 14), bool)
+    masks[0, 0, *place] = False
+    # Weights of the paper's equations: distance and level. With observed pixels on all sides its direction is the same
+    # for all of them; the missing pixel itself is at a distance of the square root of one half.
+    far = distances((12, 14))[*place]
+    near = (far > 0) & (far <= inpainting.RADIUS**2)
+    level = 1 + np.sqrt(0.5) + distance_outside((12, 14), place)
+    weight = np.where(near, 1 / (np.maximum(far, 1) ** 1.5 * level), 0)
+    mean = (weight * images[0]).sum(axis=(1, 2)) / weight.sum()
+    found = METHODS["inpainting"](images, masks)[0, :, *place]
+    # Of the image's gradient OpenCV keeps the direction, which moves a pixel by the square root of two; it rounds.
+    np.testing.assert_allclose(found, mean, atol=np.sqrt(2) + 1)
+
+
 @pytest.mark.parametrize(("size", "value"), [((28, 28), 200), ((64, 48), 255)])
 def test_one_observed_pixel_fills_the_image(size, value):
     images, masks = np.full((2, 1, *size), value, np.uint8), np.zeros((2, 1, *size), bool)
