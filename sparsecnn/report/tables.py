@@ -297,8 +297,10 @@ def of_ways(ways: dict[str, list[Experiment]], recorded: pd.DataFrame) -> pd.Dat
 
 
 def after_epoch(rows: pd.DataFrame, epoch: int, model: str, protocols: Sequence[str]) -> pd.DataFrame:
-    """Test accuracy of a model's runs after one epoch, a line a sparsity, a column a protocol and seed."""
+    """Test accuracy of a model's runs after one epoch, a line a sparsity, a column a protocol and seed, of those seeds
+    that every one of the protocols with runs has."""
     here = rows[(rows["model"] == model) & (rows["epoch"] == epoch) & rows["protocol"].isin(protocols)]
+    here = here[here.groupby("seed")["protocol"].transform("nunique") == here["protocol"].nunique()]
     return here.pivot_table(index="sparsity", columns=["protocol", "seed"], values="test_accuracy", sort=False).round(2)
 
 

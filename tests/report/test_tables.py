@@ -284,6 +284,11 @@ def test_after_an_epoch_only_that_epoch_and_those_protocols_are_shown():
     assert table.index.tolist() == [0.3, 0.1]
     columns = [("as_reported", 0), ("as_reported", 1), ("as_run", 0), ("as_run", 1)]
     assert table.loc[0.1].to_dict() == dict(zip(columns, (81.13, 81.13, 82.0, 82.0), strict=True))
+    # A seed that only one of them has compares nothing; where only one is there, all of its seeds are shown.
+    fewer = rows[~((rows["protocol"] == "as_run") & (rows["seed"] == 1))]
+    assert tables.after_epoch(fewer, 2, "SparseConvNet", ("as_reported", "as_run")).columns.tolist() == columns[::2]
+    alone = rows[rows["protocol"] == "as_reported"]
+    assert tables.after_epoch(alone, 2, "SparseConvNet", ("as_reported", "as_run")).columns.tolist() == columns[:2]
 
 
 def test_ways_are_means_over_their_runs_with_collapsed_ones_apart():
