@@ -22,8 +22,8 @@ from .tables import (
 __all__ = [
     "ahead_at",
     "batch_sizes_compared",
-    "best_and_worst",
     "classes_known",
+    "collapses",
     "decay_table",
     "first_epochs",
     "gaps",
@@ -180,20 +180,20 @@ def last_epochs(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def best_and_worst(runs: pd.DataFrame) -> pd.DataFrame:
-    """The settings with the lowest and the highest mean accuracy, collapsed runs among them, by data set, sparsity and
-    model.
+def collapses(runs: pd.DataFrame) -> pd.DataFrame:
+    """How many runs of a seed collapsed, by learning rate: "m of n", of the seeds of which one did.
 
     Args:
         runs: :func:`last_epochs` of studies.hyperparameters.
+
+    Returns:
+        Index data_set, model, seed; a column a learning rate.
     """
-    lines = {}
-    for key, part in runs.groupby(["dataset", "sparsity", "model"], sort=False):
-        means = part.groupby(SETTING)["test_accuracy"].mean()
-        ends = (means.idxmin(), means.idxmax())
-        lines[key] = [text for end in ends for text in (means[end], f"{end[0]:g}, batch {end[1]}")]
-    index = pd.MultiIndex.from_tuples(lines, names=["data_set", "sparsity", "model"])
-    return pd.DataFrame(list(lines.values()), index=index, columns=["lowest", "at", "highest", "at "])
+    key = ["data_set", "model", "seed", "learning_rate"]
+    dead = runs.rename(columns={"dataset": "data_set"}).assign(dead=has_collapsed(runs)).groupby(key)["dead"]
+    counts = dead.agg(lambda collapsed: f"{collapsed.sum()} of {len(collapsed)}").unstack(fill_value="")
+    counts = counts[dead.any().groupby(key[:3]).any()]
+    return counts.loc[:, (counts != "").any()]
 
 
 def variances(runs: pd.DataFrame, experiments: Iterable[Experiment]) -> pd.DataFrame:
@@ -226,20 +226,22 @@ def variances(runs: pd.DataFrame, experiments: Iterable[Experiment]) -> pd.DataF
 
 
 def spans(runs: pd.DataFrame) -> pd.DataFrame:
-    """Points between the best and the worst mean over settings, learning rates and batch sizes, and the standard
-    deviation between seeds of one setting, by data set, sparsity and model; collapsed runs are left out.
+    """Points between the best and the worst mean over settings, learning rates and batch sizes, the two settings, and
+    the standard deviation between seeds of one setting, by data set, sparsity and model; collapsed runs are left out.
 
     Args:
-        runs: :func:`last_epochs`.
+        runs: :func:`last_epochs` of studies.hyperparameters.
     """
     lines = []
     for (dataset, level, model), part in runs[~has_collapsed(runs)].groupby(
         ["dataset", "sparsity", "model"], sort=False
     ):
         line = {"data_set": dataset, "sparsity": level, "model": model, "runs": len(part)}
-        for name, key in {"settings": SETTING, "learning_rates": SETTING[:1], "batch_sizes": SETTING[1:]}.items():
-            means = part.groupby(key)["test_accuracy"].mean()
+        of_settings, *factors = (part.groupby(key)["test_accuracy"].mean() for key in (SETTING, *SETTING))
+        for name, means in zip(("settings", "learning_rates", "batch_sizes"), (of_settings, *factors), strict=True):
             line[name] = means.max() - means.min()
+        for name, (rate, size) in {"best": of_settings.idxmax(), "worst": of_settings.idxmin()}.items():
+            line[name] = f"{rate:g}, batch {size}"
         lines.append(line | {"sd_between_seeds": spread_between_seeds(part, SETTING)[0]})
     return pd.DataFrame(lines)
 

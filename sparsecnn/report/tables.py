@@ -191,7 +191,8 @@ def accuracy_table(
 
 def without_collapsed(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """An accuracy table for reading. Where runs collapsed, its mean and interval are those of the rest, and
-    ``collapsed`` counts them; where an interval would leave 0 to 100%, there is none, and ``values`` holds the runs.
+    ``collapsed`` counts them; where an interval would leave 0 to 100%, there is none, and ``values`` holds the runs,
+    of more than two the least and the greatest.
 
     Args:
         table: of :func:`accuracy_table`, whose mean and interval are those of all runs.
@@ -203,7 +204,15 @@ def without_collapsed(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     number = table[key].merge(dead.groupby([runs[name] for name in key]).sum().rename("n").reset_index(), how="left")[
         "n"
     ]
-    values = runs[~dead].groupby(key)["test_accuracy"].agg(lambda part: ", ".join(part.map("{:.2f}".format)))
+    values = (
+        runs[~dead]
+        .groupby(key)["test_accuracy"]
+        .agg(
+            lambda part: (
+                ", ".join(part.map("{:.2f}".format)) if len(part) < 3 else f"{part.min():.2f} to {part.max():.2f}"
+            )
+        )
+    )
     mean, half = rest["accuracy_mean"], rest["accuracy_ci95"]
     inside = within_percent(mean, half)
     return table.assign(

@@ -83,12 +83,17 @@ def study() -> pd.DataFrame:
     return study_tables.last_epochs([collect({run: (test,) for run, test in accuracy.items()})])
 
 
-def test_spans_leave_collapsed_runs_out_and_ends_do_not(study):
+def test_spans_leave_collapsed_runs_out(study):
     spans = study_tables.spans(study).set_index("model").loc["SparseConvNet"]
     assert spans["runs"] == 17 and spans["learning_rates"] == pytest.approx(10, abs=0.2)
-    ends = study_tables.best_and_worst(study).droplevel(["data_set", "sparsity"])
-    assert ends.loc["SparseConvNet", "lowest"] < 50 and ends.loc["SparseConvNet", "at"] == "0.01, batch 64"
-    assert ends.loc["ConvNet", "lowest"] == pytest.approx(65, abs=0.1)
+    assert spans["worst"] == "0.01, batch 64" and spans["best"].endswith("batch 128")
+
+
+def test_collapsed_runs_are_counted_by_seed_and_learning_rate(study):
+    counts = study_tables.collapses(study)
+    assert counts.index.tolist() == [("mnist", "SparseConvNet", 0)]
+    assert counts.loc["mnist", "SparseConvNet", 0].to_dict() == {1e-3: "0 of 2", 5e-3: "0 of 2", 1e-2: "1 of 2"}
+    assert study_tables.collapses(study[study["model"] == "ConvNet"]).empty
 
 
 def test_variance_is_analysed_again_without_collapsed_runs(study):
