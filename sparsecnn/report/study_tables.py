@@ -189,11 +189,11 @@ def collapses(runs: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Index data_set, model, seed; a column a learning rate.
     """
-    key = ["data_set", "model", "seed", "learning_rate"]
-    dead = runs.rename(columns={"dataset": "data_set"}).assign(dead=has_collapsed(runs)).groupby(key)["dead"]
-    counts = dead.agg(lambda collapsed: f"{collapsed.sum()} of {len(collapsed)}").unstack(fill_value="")
-    counts = counts[dead.any().groupby(key[:3]).any()]
-    return counts.loc[:, (counts != "").any()]
+    key = ["data_set", "model", "seed"]
+    runs = runs.rename(columns={"dataset": "data_set"}).assign(collapsed=has_collapsed(runs))
+    runs = runs[runs.groupby(key)["collapsed"].transform("any")]
+    counts = runs.groupby([*key, "learning_rate"])["collapsed"].agg(lambda dead: f"{dead.sum()} of {len(dead)}")
+    return counts.unstack(fill_value="")
 
 
 def variances(runs: pd.DataFrame, experiments: Iterable[Experiment]) -> pd.DataFrame:
@@ -237,10 +237,10 @@ def spans(runs: pd.DataFrame) -> pd.DataFrame:
         ["dataset", "sparsity", "model"], sort=False
     ):
         line = {"data_set": dataset, "sparsity": level, "model": model, "runs": len(part)}
-        of_settings, *factors = (part.groupby(key)["test_accuracy"].mean() for key in (SETTING, *SETTING))
-        for name, means in zip(("settings", "learning_rates", "batch_sizes"), (of_settings, *factors), strict=True):
-            line[name] = means.max() - means.min()
-        for name, (rate, size) in {"best": of_settings.idxmax(), "worst": of_settings.idxmin()}.items():
+        keys = {"settings": SETTING, "learning_rates": SETTING[:1], "batch_sizes": SETTING[1:]}
+        means = {name: part.groupby(key)["test_accuracy"].mean() for name, key in keys.items()}
+        line |= {name: of_name.max() - of_name.min() for name, of_name in means.items()}
+        for name, (rate, size) in {"best": means["settings"].idxmax(), "worst": means["settings"].idxmin()}.items():
             line[name] = f"{rate:g}, batch {size}"
         lines.append(line | {"sd_between_seeds": spread_between_seeds(part, SETTING)[0]})
     return pd.DataFrame(lines)

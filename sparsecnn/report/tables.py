@@ -204,15 +204,7 @@ def without_collapsed(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     number = table[key].merge(dead.groupby([runs[name] for name in key]).sum().rename("n").reset_index(), how="left")[
         "n"
     ]
-    values = (
-        runs[~dead]
-        .groupby(key)["test_accuracy"]
-        .agg(
-            lambda part: (
-                ", ".join(part.map("{:.2f}".format)) if len(part) < 3 else f"{part.min():.2f} to {part.max():.2f}"
-            )
-        )
-    )
+    values = runs[~dead].groupby(key)["test_accuracy"].agg(_listed)
     mean, half = rest["accuracy_mean"], rest["accuracy_ci95"]
     inside = within_percent(mean, half)
     return table.assign(
@@ -224,6 +216,13 @@ def without_collapsed(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
         .where(~inside, "")
         .to_numpy(),
     )
+
+
+def _listed(values: pd.Series) -> str:
+    """Values in words, of more than two the least and the greatest."""
+    if len(values) > 2:
+        return f"{values.min():.2f} to {values.max():.2f}"
+    return ", ".join(values.map("{:.2f}".format))
 
 
 def within_percent(mean: pd.Series | float, half: pd.Series | float) -> pd.Series | bool:
