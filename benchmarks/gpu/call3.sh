@@ -9,4 +9,4 @@ cd "$GPU_ROOT/code" || exit
 ls build/cache
 ls build/cache | grep -q -- "-${PIXELS:-cdaac2e5}.npy" || { echo "the decoded pixels differ from the CPU's"; exit 6; }
 touch "$GPU_ROOT/go"
-WAIT=$((${WAIT:-586} - SECONDS)) bash benchmarks/gpu/call4.sh
+WAIT=$((${WAIT:-586} - SECONDS)) bash benchmarks/gpu/wait.sh

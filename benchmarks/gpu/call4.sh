@@ -1,19 +1,16 @@
 #!/bin/bash
-# The last call, and the end of the third: waits until the time is over, or for $WAIT seconds; the new rows and the logs are
-# brought into $OUT meanwhile.
+# The last call: the speed of what nobody has measured on a GPU, when all is trained and nothing runs beside it.
 cd "$(dirname "$0")/../.." || exit
 . benchmarks/gpu/common.sh
-bring() {
-  "$PYTHON" benchmarks/gpu/bring.py "$OUT"
-  cat "$GPU_ROOT"/log.* > "$OUT/log.txt"
-}
-while [ $SECONDS -lt "${WAIT:-600}" ] && [ "$(date +%s)" -lt "$(cat "$GPU_ROOT/until")" ]; do
-  sleep 3
-  [ $((SECONDS / 60)) = "$minute" ] && continue
-  minute=$((SECONDS / 60))
-  bring
-  [ "$GPU_DEVICE" = cpu ] || nvidia-smi --query-gpu=utilization.gpu,memory.used --format=csv,noheader
-  tail -qn 1 "$GPU_ROOT"/log.*
+WAIT=${WAIT:-120} bash benchmarks/gpu/wait.sh
+kill $(cat "$GPU_ROOT/pids") 2> /dev/null
+"$PYTHON" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target "$GPU_ROOT/site" build/gpu3/*.whl
+mkdir -p "$OUT/results"
+cp results/benchmarks_gpu.csv "$OUT/results"
+cp -r conftest.py notebooks tests results pyproject.toml "$GPU_ROOT/code"
+cd "$GPU_ROOT/code" || exit
+for part in ${PARTS:-papermill steps tests}; do
+  left=$(($(cat "$GPU_ROOT/over") - $(date +%s)))
+  [ $left -gt 10 ] || break
+  SPARSECNN_OUTPUT=$OUT timeout $left "$PYTHON" benchmarks/gpu/measure.py ${MEASURE:---parts} $part
 done
-bring
-grep -h -E "ready|twice|FAILED" "$OUT/log.txt"

@@ -1,7 +1,7 @@
-"""Packs what a bare machine with a GPU needs into three folders, one a call: `python benchmarks/gpu/pack.py DATA TO`.
+"""Packs what a bare machine with a GPU needs into four folders, one a call: `python benchmarks/gpu/pack.py DATA TO`.
 
 gpu0 has wheels and, by xz, MNIST; gpu1 and gpu2 have half each of Caltech-101's photographs, by Lepton, which gives
-each back bit for bit in 83% of the bytes. Every photograph is unpacked again and compared.
+each back bit for bit in 83% of the bytes. Every photograph is unpacked again and compared. gpu3 has papermill's wheels.
 
 Needs lepton-jpeg-python: `pip install lepton-jpeg-python`.
 """
@@ -23,7 +23,24 @@ from sparsecnn.data.sources import CALTECH_MD5, MNIST_MD5
 
 # What is installed there stays, but for Pillow, other versions of which decode other pixels.
 WHEELS = ("lepton-jpeg-python", f"pillow=={version('pillow')}")
-PLATFORMS = [f"manylinux_2_{number}_x86_64" for number in (34, 28, 27, 17)]  # of glibc
+PLATFORMS = [f"manylinux_2_{number}_x86_64" for number in (34, 28, 27, 26, 17, 12, 5)]  # of glibc
+NOTEBOOKS = ("papermill", "ipykernel")  # with what they need
+THERE = (
+    "attrs",
+    "certifi",
+    "charset",
+    "click",
+    "idna",
+    "packaging",
+    "psutil",
+    "python_dateutil",
+    "pyyaml",
+    "requests",
+    "tqdm",
+    "typing_extensions",
+    "tzdata",
+    "urllib3",
+)  # and stays as it is
 
 
 def packed(photograph: Path) -> bytes:
@@ -45,18 +62,22 @@ def main() -> None:
     with ThreadPoolExecutor() as threads:
         small = list(threads.map(packed, photographs))
     digits = {name: lzma.compress((asked.data / "MNIST/raw" / name).read_bytes(), preset=6) for name in MNIST_MD5}
-    folders = [asked.to / f"gpu{number}" for number in range(3)]
+    folders = [asked.to / f"gpu{number}" for number in range(4)]
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     for name, content in digits.items():
         (folders[0] / f"{name}.xz").write_bytes(content)
-    download = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "-d", folders[0]]
-    platforms = [word for name in PLATFORMS for word in ("--platform", name)]
-    subprocess.run([*download, *platforms, "--python-version", asked.python, *WHEELS], check=True)
+    download = [sys.executable, "-m", "pip", "download", "-q", "--only-binary=:all:", "--python-version", asked.python]
+    download += [word for name in PLATFORMS for word in ("--platform", name)]
+    subprocess.run([*download, "--no-deps", "-d", folders[0], *WHEELS], check=True)
+    subprocess.run([*download, "-d", folders[3], *NOTEBOOKS], check=True)
+    for wheel in folders[3].iterdir():
+        if wheel.name.startswith(THERE):
+            wheel.unlink()
     ends = list(itertools.accumulate(map(len, small)))
     cut = sum(end <= ends[-1] / 2 for end in ends)
-    for folder, begin, end in zip(folders[1:], (0, cut), (cut, len(small)), strict=True):
+    for folder, begin, end in zip(folders[1:3], (0, cut), (cut, len(small)), strict=True):
         with (folder / "photographs").open("wb") as out:
             out.write(struct.pack(f"<II{end - begin}I", begin, end - begin, *map(len, small[begin:end])))
             out.write(b"".join(small[begin:end]))

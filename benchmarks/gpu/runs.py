@@ -12,51 +12,49 @@ import argparse
 import itertools
 import time
 import traceback
+from collections import Counter
 from pathlib import Path
 
-from sparsecnn.experiment import MODELS, Experiment, experiment
-from sparsecnn.studies import adaptations, alternatives, batch_norms, matrix, other_splits
+from sparsecnn.experiment import MODELS, Experiment, experiment, grid
+from sparsecnn.models import NETWORKS
+from sparsecnn.studies import ablations, alternatives, late_drop, matrix, studies_of
 from sparsecnn.sweep import missing
 from sparsecnn.sweeps import store
 from sparsecnn.training.compiling import network_of
 from sparsecnn.training.train import train
 
-LEAST = 8  # seconds that any run takes
-TO_COMPILE = 150  # seconds that must be left for it to pay
+LEAST, USUAL = 8, 30  # seconds that a run takes
+TO_COMPILE, REPAID_BY = 150, 3  # seconds and runs that must be left for it to pay
 FAR = 7  # percentage points between an accuracy and that of the same run compiled, where something is wrong
 
 
 def lists() -> dict[str, list[Experiment]]:
-    """Caltech-101's, the most wanted first in each; what the host fills from around comes last."""
-    ways, adapted, every = alternatives("caltech101"), adaptations("caltech101"), matrix("caltech101")
-    splits = other_splits("caltech101")
-    sparse, plain, mask = (
-        [run for run in every if run.model == model and run.trained_at == "own sparsity"] for model in MODELS
-    )
-    black, grey, nearest, blur = (ways[f"ConvNet, {fill} filled"] for fill in ("black", "grey", "nearest", "blur"))
-
-    def of(model: str) -> list[Experiment]:
-        return [run for run in splits if run.model == model]
-
+    """Caltech-101's, the most wanted first in each; what the host fills from around comes last. Nobody begins with
+    the rest, which they train when their own is done."""
+    ways, tables, every = alternatives("caltech101"), grid("caltech101", "as_run"), matrix("caltech101")
+    sparse, plain, mask = ([run for run in every if run.model == model] for model in MODELS)
+    plain_as_run, sparse_as_run = ([run for run in tables if run.model == model] for model in (MODELS[1], MODELS[0]))
+    fills = ("black", "grey", "nearest", "blur")
     return {
-        "sparse": [*adapted[MODELS[0]], *of(MODELS[0]), *sparse],
-        "plain": [*of(MODELS[1]), *black[:3], *grey[:6], *black[:6], *plain, *grey, *black],
-        "mask": [*adapted[MODELS[2]], *ways[MODELS[2]], *mask],
-        "divided": [*ways["division without mask"], *ways["ConvNet, input rescaled"]],
-        "masked": [*ways["mask without division"], *ways["first layer sparse"]],
-        "normalised": ways["normalised convolution"],
-        "rest": [*batch_norms("caltech101")[2, "each"], *ways["partial convolution"]],
-        "filled": [*blur[0:3:2], *nearest],
-        "blurred": [*blur[1:2], *blur],
+        "mask": mask[::2],
+        "masks": mask[1::2],
+        "plain": plain,
+        "ablated": [*sparse, *itertools.chain(*ablations("caltech101").values())],
+        "as_run": plain_as_run[::3],
+        "as_run2": plain_as_run[1::3],
+        "as_run3": plain_as_run[2::3],
+        "pooled": sparse_as_run[::2],
+        "pooled2": sparse_as_run[1::2],
+        "late": list(itertools.chain(*late_drop("caltech101").values())),
+        "ways": [*itertools.chain(*(ways[name] for name in NETWORKS if name in ways))],
+        "filled": [run for fill in fills for run in ways[f"ConvNet, {fill} filled"]],
+        "rest": [run for runs in studies_of("caltech101").values() for run in runs],
     }
 
 
 def of_mnist() -> list[Experiment]:
-    """The last seeds first: CPUs at home begin with the first. What is filled from around comes last, since it takes
-    longest; Telea's inpainting takes longer than such a machine is at hand."""
-    ways = [*adaptations("mnist").values(), *alternatives("mnist").values()]
-    runs = (run for run in itertools.chain(*ways) if run.fill != "inpainting")
-    return sorted(dict.fromkeys(runs), key=lambda run: (run.fill in ("nearest", "blur"), -run.seed))
+    """Table 3 as_run, the last seeds first: CPUs at home begin with the first."""
+    return sorted(grid("mnist", "as_run"), key=lambda run: -run.seed)
 
 
 def compile_ahead(run: Experiment, device: str) -> None:
@@ -89,9 +87,10 @@ def main() -> None:
     own = of_list.pop(asked.list)
     everything = list(dict.fromkeys(itertools.chain(own, *of_list.values())))
     todo, compiles = missing(everything), asked.device == "cuda"
+    networks = Counter(map(network_of, todo))
     doubtful = asked.until.with_name("compiled_differs")  # a mark for all processes
     say(f"{asked.list}: {sum(run in own for run in todo)} to train, {len(todo)} with the others'")
-    if compiles and todo:
+    if compiles and todo and networks[network_of(todo[0])] >= REPAID_BY:
         try:
             compile_ahead(todo[0], asked.device)
         except Exception:
@@ -106,19 +105,20 @@ def main() -> None:
         doubtful.touch()
     # Not by sweeps.sweep: near the end it starts nothing, since its slowest run so far is one that was compiled first.
     took: dict[tuple, float] = {}  # seconds of the last run of a kind
-    compiled_here = {network_of(run) for run in todo[:1]}
+    compiled_here = {network_of(run) for run in todo[:1] if networks[network_of(run)] >= REPAID_BY}
     for run in todo:
         kind, left = (network_of(run), run.fill, run.tested_at), until - time.time()
         if left < LEAST:
             break
-        claimed = store.claim(run) if left > took.get(kind, 0) else None
+        claimed = store.claim(run) if left > took.get(kind, USUAL) else None
         if claimed is None:
             continue
         try:
             if missing([run]):  # nobody else has trained it
                 begun = time.time()
                 compiled = compiles and not doubtful.exists()
-                compiled &= network_of(run) in compiled_here or left > TO_COMPILE
+                pays = left > TO_COMPILE and networks[network_of(run)] >= REPAID_BY
+                compiled &= network_of(run) in compiled_here or pays
                 store.store(train(run, asked.device, compiled=compiled))
                 if not compiled or network_of(run) in compiled_here:
                     took[kind] = time.time() - begun
