@@ -24,23 +24,7 @@ from sparsecnn.data.sources import CALTECH_MD5, MNIST_MD5
 # What is installed there stays, but for Pillow, other versions of which decode other pixels.
 WHEELS = ("lepton-jpeg-python", f"pillow=={version('pillow')}")
 PLATFORMS = [f"manylinux_2_{number}_x86_64" for number in (34, 28, 27, 26, 17, 12, 5)]  # of glibc
-NOTEBOOKS = ("papermill", "ipykernel")  # with what they need
-THERE = (
-    "attrs",
-    "certifi",
-    "charset",
-    "click",
-    "idna",
-    "packaging",
-    "psutil",
-    "python_dateutil",
-    "pyyaml",
-    "requests",
-    "tqdm",
-    "typing_extensions",
-    "tzdata",
-    "urllib3",
-)  # and stays as it is
+NOTEBOOKS = ("papermill", "ipykernel", "ipywidgets")  # with what they need
 
 
 def packed(photograph: Path) -> bytes:
@@ -72,9 +56,6 @@ def main() -> None:
     download += [word for name in PLATFORMS for word in ("--platform", name)]
     subprocess.run([*download, "--no-deps", "-d", folders[0], *WHEELS], check=True)
     subprocess.run([*download, "-d", folders[3], *NOTEBOOKS], check=True)
-    for wheel in folders[3].iterdir():
-        if wheel.name.startswith(THERE):
-            wheel.unlink()
     ends = list(itertools.accumulate(map(len, small)))
     cut = sum(end <= ends[-1] / 2 for end in ends)
     for folder, begin, end in zip(folders[1:3], (0, cut), (cut, len(small)), strict=True):

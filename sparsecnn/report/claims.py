@@ -229,10 +229,10 @@ def _claim_9(read: Callable) -> Judgement:
     if gain.empty:  # all without it collapsed: no interval, see the plan
         ruling = replace(ruling, effect=whole["test_accuracy"].mean() - bare["test_accuracy"].mean())
     found = [
-        f"controlled, 30% missing: SparseConvNet has {_mean(whole['test_accuracy'])}% with batch norm; without it "
+        f"controlled, 30% missing: SparseConvNet has {_percent(whole['test_accuracy'])}% with batch norm; without it "
         f"{counts[0][0]} of {counts[0][1]} runs collapsed, with it {counts[1][0]} of {counts[1][1]} at any level",
-        f"without dropout and 2,048 wide {_mean(train)}% on training and {_mean(test)}% on test images, theirs almost "
-        "100 and under 20",
+        f"without dropout and 2,048 wide {_percent(train)}% on training and {_percent(test)}% on test images, theirs "
+        "almost 100 and under 20",
     ]
     return numbers, ruling, found
 
@@ -331,6 +331,12 @@ def _mean(values: Sequence[float], digits: int = 1) -> str:
     mean = of_values(values)
     low, high = mean.interval
     return f"{mean.effect:.{digits}f}" + (f" [{low:.{digits}f}, {high:.{digits}f}]" if low == low else "")
+
+
+def _percent(values: Sequence[float]) -> str:
+    """As :func:`_mean`; the least and the greatest where the interval leaves 0 to 100."""
+    low, high = of_values(values).interval
+    return f"{min(values):.1f} to {max(values):.1f}" if low < 0 or high > 100 else _mean(values)
 
 
 def _words(ruling: Ruling) -> str:

@@ -1,7 +1,8 @@
-"""What the rows of many runs say together: variance explained, late drops, two precisions, bridges."""
+"""What the rows of many runs say together: variance explained, late drops, precisions, devices, bridges."""
 
 import itertools
 from collections.abc import Callable, Sequence
+from math import nan
 
 import numpy as np
 import pandas as pd
@@ -9,8 +10,10 @@ from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.oneway import confint_noncentrality
 
+from ..records import SETTINGS
 from ..studies import Step, batch_norms
 from ..sweeps.store import of_experiments
+from .inference import Estimate
 from .pairs import mean_differences
 from .tables import ci95, has_collapsed, of_ways, selected
 
@@ -19,6 +22,7 @@ __all__ = [
     "bridge_ends",
     "bridge_steps",
     "bridge_table",
+    "gpu_less_cpu",
     "largest_whole_grid",
     "late_drops",
     "precision_pairs",
@@ -124,6 +128,22 @@ def precision_pairs(rows: pd.DataFrame, again: pd.DataFrame) -> pd.DataFrame:
         once_more.loc[once_more["precision"] == "bf16", "test_accuracy"].rename("bf16"), how="inner"
     )
     return pairs.assign(difference=pairs["bf16"] - pairs["float32"]).reset_index(drop=True)
+
+
+def gpu_less_cpu(runs: pd.DataFrame) -> tuple[Estimate, int]:
+    """Test accuracy on a GPU less that on the CPU, by least squares with a mean for each setting, and how many runs it
+    rests on: those of settings that were trained on both, by other seeds.
+
+    Args:
+        runs: a row a run, as tables.selected gives them.
+    """
+    alike = [name for name in SETTINGS if name != "seed"] + ["precision"]
+    runs = runs.assign(gpu=~runs["device"].str.startswith("cpu"), setting=runs.groupby(alike).ngroup())
+    runs = runs[runs.groupby("setting")["gpu"].transform("nunique") == 2]
+    if runs.empty:
+        return Estimate(nan), 0
+    fit = ols("test_accuracy ~ C(setting) + C(gpu)", runs).fit()
+    return Estimate(fit.params.iloc[-1], fit.bse.iloc[-1], fit.df_resid), len(runs)
 
 
 def spread_between_seeds(runs: pd.DataFrame, key: Sequence[str]) -> tuple[float, int]:

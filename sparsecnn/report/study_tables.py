@@ -7,7 +7,7 @@ import pandas as pd
 from ..experiment import MNIST, MODELS, Experiment
 from .inference import share_interval
 from .pairs import differences
-from .statistics import largest_whole_grid, late_drops, spread_between_seeds, variance_explained
+from .statistics import gpu_less_cpu, largest_whole_grid, late_drops, spread_between_seeds, variance_explained
 from .tables import (
     accuracy_table,
     by_selection,
@@ -154,6 +154,15 @@ def precision_sentence(pairs: pd.DataFrame, rows: pd.DataFrame, again: pd.DataFr
             f"({freedom} degrees of freedom)."
         )
     return sentence
+
+
+def device_sentence(runs: pd.DataFrame) -> str:
+    """:func:`statistics.gpu_less_cpu` of a row a run, in words."""
+    apart, number = gpu_less_cpu(runs)
+    if not number:
+        return "No setting was trained on a GPU and on the CPU."
+    points = with_interval(apart.effect, apart.half(), "+.2f")
+    return f"GPU less CPU, in one setting and precision: {points} points, by {number} runs of settings trained on both."
 
 
 # Notebook 04

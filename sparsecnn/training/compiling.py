@@ -6,7 +6,7 @@ from ..experiment import CALTECH, Experiment
 
 __all__ = ["network_of", "worth_compiling"]
 
-# By results/benchmarks_gpu.md: on an H200 1.5 times as many steps a second, which takes 3 s off a run of SparseConvNet.
+# By results/benchmarks_gpu.md: on an H200 1.5 to 1.6 times as many steps a second, which takes 3 s off a run.
 # Whole batches took 23 s to compile; that the other two shapes take as long again is an estimate.
 REPAID_BY = 15  # runs of one network in one process
 SECONDS_A_RUN = 10

@@ -220,3 +220,15 @@ def test_claim_9s_numbers_are_100_on_training_images_and_under_20_on_the_tests(r
     apart = (rows.loc[wide, "seed"] - 1) / 100
     rows.loc[wide, "train_accuracy"], rows.loc[wide, "test_accuracy"] = train + apart, test + apart
     assert judged(rows)["numbers_come_back"][9] == come_back
+
+
+@pytest.mark.parametrize(
+    ("apart", "words"),
+    [(2, "2,048 wide 96.0 to 100.0% on training and 15.0 [10.0, 20.0]%"), (0.1, "98.0 [97.8, 98.2]% on training")],
+)
+def test_an_interval_that_leaves_100_percent_is_not_printed(reports_world, apart, words):
+    rows = reports_world.copy()
+    wide = rows["architecture"] == "caltech_no_dropout_wide"
+    seeds = apart * (rows.loc[wide, "seed"] - 1)
+    rows.loc[wide, "train_accuracy"], rows.loc[wide, "test_accuracy"] = 98 + seeds, 15 + seeds
+    assert words in judged(rows)["evidence"][9]

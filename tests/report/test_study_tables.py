@@ -6,7 +6,7 @@ import pytest
 from sparsecnn.experiment import experiment
 from sparsecnn.records import SETTINGS
 from sparsecnn.report import study_tables, tables
-from sparsecnn.report.statistics import precision_pairs
+from sparsecnn.report.statistics import gpu_less_cpu, precision_pairs
 from sparsecnn.studies import hyperparameters
 
 
@@ -69,6 +69,24 @@ def test_two_precisions_are_compared_in_words_beside_seeds():
     sentence = study_tables.precision_sentence(precision_pairs(rows, again), rows, again)
     assert "bf16 less float32: +1.00 ± 0.00 points over 2 pairs" in sentence
     assert "deviation is 1.41 points (2 degrees of freedom)" in sentence
+
+
+def test_two_devices_are_compared_within_settings():
+    accuracies = {0.1: (60.0, 61.0, 63.0), 0.3: (50.0, 50.0, 52.0)}  # two runs on the CPU, one on a GPU
+    runs = {
+        caltech("ConvNet", at, seed): (test,) for at, tests in accuracies.items() for seed, test in enumerate(tests)
+    }
+    rows = tables.selected(collect(runs | {caltech("ConvNet", 0.5): (90.0,)}))
+    rows["device"] = rows["seed"].map({0: "cpu, 1 thread", 1: "cpu, 1 thread", 2: "NVIDIA H200"})
+    apart, number = gpu_less_cpu(rows)
+    # The mean of 2.5 and 2, and by hand: the residuals' squares add up to 7/12, the devices' to 4/3.
+    assert (apart.effect, apart.freedom, number) == (pytest.approx(2.25), 3, 6)
+    assert apart.error == pytest.approx((7 / 12 / 3 / (4 / 3)) ** 0.5)
+    sentence = study_tables.device_sentence(rows)
+    assert sentence == (
+        "GPU less CPU, in one setting and precision: +2.25 ± 1.22 points, by 6 runs of settings trained on both."
+    )
+    assert study_tables.device_sentence(rows[rows["seed"] == 2]) == "No setting was trained on a GPU and on the CPU."
 
 
 @pytest.fixture
