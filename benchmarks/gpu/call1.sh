@@ -1,6 +1,6 @@
 #!/bin/bash
 # The first call, some seconds: wheels, MNIST, and the processes that train, which outlive the call. Those of Caltech-101
-# compile their networks on drawings until the photographs are there; those of MNIST leave the others the processor.
+# compile their networks on drawings until the photographs are there; MNIST's begin at once.
 cd "$(dirname "$0")/../.." || exit
 . benchmarks/gpu/common.sh
 mkdir -p "$GPU_ROOT"/{code,data,mps,store/results}
@@ -16,14 +16,13 @@ install=("$PYTHON" -m pip install -q --no-index --no-deps --no-compile --no-cach
 [ "$GPU_DEVICE" = cpu ] || setsid nvidia-cuda-mps-control -d
 cd "$GPU_ROOT/code" || exit
 begin() {
-  setsid nohup "$@" > "$GPU_ROOT/log.$list$i" 2>&1 < /dev/null &
+  setsid nohup "$PYTHON" "$@" --device "$GPU_DEVICE" > "$GPU_ROOT/log.$i" 2>&1 < /dev/null &
   echo $! >> "$GPU_ROOT/pids"
 }
-train=("$PYTHON" benchmarks/gpu/runs.py --until "$GPU_ROOT/until")
-for list in ${LISTS:-mask masks plain ablated as_run as_run2 as_run3 pooled pooled2 late ways filled}; do
-  begin "${train[@]}" "$list" --device "$GPU_DEVICE" --go "$GPU_ROOT/go"
+processes=${PROCESSES:-11}
+for i in $(seq 0 $((processes - 1))); do
+  begin benchmarks/gpu/runs.py "$i" --of "$processes" --until "$GPU_ROOT/until" --go "$GPU_ROOT/go"
 done
-list=mnist
-for i in $(seq "${MNIST_PROCESSES:-0}"); do
-  OMP_NUM_THREADS=1 CUDA_VISIBLE_DEVICES='' begin nice -n 19 "${train[@]}" mnist --device cpu
-done
+i=mnist
+minutes=$((($(cat "$GPU_ROOT/until") - $(date +%s)) / 60))
+begin -m sparsecnn.sweep --dataset mnist --workers 1 --minutes $minutes

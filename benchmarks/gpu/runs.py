@@ -1,11 +1,10 @@
-"""What one of many processes on a bare machine trains, all on one store: the missing runs of its own list, then those
-of the others, until the time in a file.
+"""What one of many processes on a bare machine trains, all on one store: its share of the runs of Caltech-101 that are
+missing, then the others', until the time in a file. MNIST's are left to `python -m sparsecnn.sweep`.
 
-    python benchmarks/gpu/runs.py LIST --until FILE [--go FILE] [--device cuda]
+    python benchmarks/gpu/runs.py NUMBER --of PROCESSES --until FILE [--go FILE] [--device cuda]
 
-LIST is one of lists()'s, or mnist. A list has few networks, since each is compiled by whoever trains it. --until holds
-the second, as `date +%s` has it. Training begins when --go is there; until then the list's first network is compiled on
-drawings.
+A share has few networks, since each is compiled by whoever trains it. --until holds the second, as `date +%s` has it.
+Training begins when --go is there; until then the share's first network is compiled on drawings.
 """
 
 import argparse
@@ -15,9 +14,8 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-from sparsecnn.experiment import MODELS, Experiment, experiment, grid
-from sparsecnn.models import NETWORKS
-from sparsecnn.studies import ablations, alternatives, late_drop, matrix, studies_of
+from sparsecnn.experiment import MODELS, Experiment, experiment
+from sparsecnn.studies import studies_of
 from sparsecnn.sweep import missing
 from sparsecnn.sweeps import store
 from sparsecnn.training.compiling import network_of
@@ -25,36 +23,16 @@ from sparsecnn.training.train import train
 
 LEAST, USUAL = 8, 30  # seconds that a run takes
 TO_COMPILE, REPAID_BY = 150, 3  # seconds and runs that must be left for it to pay
+FITTING = 100  # runs, the first of the studies, that are shared out; what is left when these are done comes after
 FAR = 7  # percentage points between an accuracy and that of the same run compiled, where something is wrong
 
 
-def lists() -> dict[str, list[Experiment]]:
-    """Caltech-101's, the most wanted first in each; what the host fills from around comes last. Nobody begins with
-    the rest, which they train when their own is done."""
-    ways, tables, every = alternatives("caltech101"), grid("caltech101", "as_run"), matrix("caltech101")
-    sparse, plain, mask = ([run for run in every if run.model == model] for model in MODELS)
-    plain_as_run, sparse_as_run = ([run for run in tables if run.model == model] for model in (MODELS[1], MODELS[0]))
-    fills = ("black", "grey", "nearest", "blur")
-    return {
-        "mask": mask[::2],
-        "masks": mask[1::2],
-        "plain": plain,
-        "ablated": [*sparse, *itertools.chain(*ablations("caltech101").values())],
-        "as_run": plain_as_run[::3],
-        "as_run2": plain_as_run[1::3],
-        "as_run3": plain_as_run[2::3],
-        "pooled": sparse_as_run[::2],
-        "pooled2": sparse_as_run[1::2],
-        "late": list(itertools.chain(*late_drop("caltech101").values())),
-        "ways": [*itertools.chain(*(ways[name] for name in NETWORKS if name in ways))],
-        "filled": [run for fill in fills for run in ways[f"ConvNet, {fill} filled"]],
-        "rest": [run for runs in studies_of("caltech101").values() for run in runs],
-    }
-
-
-def of_mnist() -> list[Experiment]:
-    """Table 3 as_run, the last seeds first: CPUs at home begin with the first."""
-    return sorted(grid("mnist", "as_run"), key=lambda run: -run.seed)
+def shared(runs: list[Experiment], processes: int) -> list[list[Experiment]]:
+    """As many lists of about as many runs, those of a network side by side."""
+    order = {network: number for number, network in enumerate(dict.fromkeys(map(network_of, runs)))}
+    runs = sorted(runs, key=lambda run: order[network_of(run)])
+    ends = [len(runs) * number // processes for number in range(processes + 1)]
+    return [runs[begin:end] for begin, end in itertools.pairwise(ends)]
 
 
 def compile_ahead(run: Experiment, device: str) -> None:
@@ -77,31 +55,32 @@ def say(*words: object) -> None:
 
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    ask.add_argument("list")
+    ask.add_argument("number", type=int)
+    ask.add_argument("--of", type=int, required=True)
     ask.add_argument("--until", type=Path, required=True)
     ask.add_argument("--go", type=Path)
     ask.add_argument("--device", default="cuda")
     asked = ask.parse_args()
-    until = float(asked.until.read_text(encoding="utf-8"))
-    of_list = {"mnist": of_mnist()} if asked.list == "mnist" else lists()
-    own = of_list.pop(asked.list)
-    everything = list(dict.fromkeys(itertools.chain(own, *of_list.values())))
-    todo, compiles = missing(everything), asked.device == "cuda"
+    until, compiles = float(asked.until.read_text(encoding="utf-8")), asked.device == "cuda"
+    everything = list(dict.fromkeys(itertools.chain(*studies_of("caltech101").values())))
+    todo = missing(everything)
+    own = shared(todo[:FITTING], asked.of)[asked.number]
+    todo = list(dict.fromkeys([*own, *todo]))
     networks = Counter(map(network_of, todo))
     doubtful = asked.until.with_name("compiled_differs")  # a mark for all processes
-    say(f"{asked.list}: {sum(run in own for run in todo)} to train, {len(todo)} with the others'")
+    say(f"{len(own)} to train, {len(todo)} with the others'")
     if compiles and todo and networks[network_of(todo[0])] >= REPAID_BY:
         try:
             compile_ahead(todo[0], asked.device)
         except Exception:
             traceback.print_exc()
-    say(f"{asked.list}: ready")
+    say("ready")
     while asked.go and not asked.go.exists():
         if time.time() > until:
             return
         time.sleep(0.2)
-    known = [run for run in own if run not in todo and run.model == MODELS[1]]
-    if compiles and asked.list == "plain" and known and is_far_off(known[0], asked.device):
+    known = [run for run in everything if run not in todo and run.model == MODELS[1]]
+    if compiles and asked.number == 0 and known and is_far_off(known[0], asked.device):
         doubtful.touch()
     # Not by sweeps.sweep: near the end it starts nothing, since its slowest run so far is one that was compiled first.
     took: dict[tuple, float] = {}  # seconds of the last run of a kind

@@ -7,7 +7,7 @@ bring() {
   "$PYTHON" benchmarks/gpu/bring.py "$OUT"
   cat "$GPU_ROOT"/log.* > "$OUT/log.txt"
 }
-training() { grep -L ' done$' "$GPU_ROOT"/log.*; }
+training() { grep -L ' done$' "$GPU_ROOT"/log.[0-9]*; }
 while [ $SECONDS -lt "${WAIT:-600}" ] && [ "$(training)" ]; do
   sleep 3
   [ $((SECONDS / 60)) = "$minute" ] && continue

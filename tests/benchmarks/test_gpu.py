@@ -113,7 +113,16 @@ def test_nothing_comes_home_where_an_old_row_changed(came):
     assert path.read_text() == before
 
 
-def test_a_process_trains_its_own_list_first_and_what_fails_ends_nothing(output, rows, monkeypatch, capsys):
+def test_runs_are_shared_out_by_network_and_each_once():
+    networks = {"ConvNet": 5, "SparseConvNet": 2, "ConvNet + mask": 4}
+    runs = [experiment("digits", "controlled", name, 0.5, seed) for name, n in networks.items() for seed in range(n)]
+    shares = script("runs").shared(runs[::2] + runs[1::2], 3)
+    assert {len(share) for share in shares} <= {3, 4} and sorted(map(str, sum(shares, []))) == sorted(map(str, runs))
+    assert max(len({run.model for run in share}) for share in shares) == 2
+    assert script("runs").shared(runs[:1], 3) == [[], [], runs[:1]]
+
+
+def test_a_process_trains_its_own_share_first_and_what_fails_ends_nothing(output, rows, monkeypatch, capsys):
     runs = [experiment("digits", "controlled", "ConvNet", 0.5, seed, epochs=2, train_images=16) for seed in range(4)]
     script_of, trained = script("runs"), []
 
@@ -124,13 +133,13 @@ def test_a_process_trains_its_own_list_first_and_what_fails_ends_nothing(output,
         return rows[0].assign(seed=run.seed, commit="")
 
     monkeypatch.setattr(script_of, "train", trains)
-    monkeypatch.setattr(script_of, "lists", lambda: {"first": runs[:1] + runs[3:], "second": runs[1:3]})
+    monkeypatch.setattr(script_of, "studies_of", lambda dataset: {"first": runs[:2], "second": runs[1:]})
     store.store(rows[2])
     until = output / "until"
     until.write_text(str(time.time() + 60))
-    monkeypatch.setattr(sys, "argv", ["runs.py", "second", "--until", str(until), "--device", "cpu"])
+    monkeypatch.setattr(sys, "argv", ["runs.py", "2", "--of", "3", "--until", str(until), "--device", "cpu"])
     script_of.main()
-    assert trained == [(1, False), (0, False), (3, False)]  # seed 2 is stored
+    assert trained == [(3, False), (0, False), (1, False)]  # seed 2 is stored
     assert set(store.read("digits", "controlled")["seed"]) == {0, 2, 3}
     assert "FAILED: Experiment" in capsys.readouterr().out
     script("bring").main(output)
