@@ -1,10 +1,12 @@
 #!/bin/bash
-# What the third call ends with: waits until nobody trains any more, or for $WAIT seconds; the new rows and the logs are
-# brought into $OUT meanwhile.
+# What the third call ends with: waits until nobody trains any more, or for $WAIT seconds; the files of results/runs/ with
+# new rows and the logs are brought into $OUT meanwhile.
 cd "$(dirname "$0")/../.." || exit
 . benchmarks/gpu/common.sh
 bring() {
-  "$PYTHON" benchmarks/gpu/bring.py "$OUT"
+  for file in "$SPARSECNN_OUTPUT"/results/runs/*_*.csv; do
+    cmp -s "$file" "results/runs/${file##*/}" || cp "$file" "$OUT"
+  done
   cat "$GPU_ROOT"/log.* > "$OUT/log.txt"
 }
 training() { grep -L ' done$' "$GPU_ROOT"/log.[0-9]*; }

@@ -142,8 +142,6 @@ def test_a_process_trains_its_own_share_first_and_what_fails_ends_nothing(output
     assert trained == [(3, False), (0, False), (1, False)]  # seed 2 is stored
     assert set(store.read("digits", "controlled")["seed"]) == {0, 2, 3}
     assert "FAILED: Experiment" in capsys.readouterr().out
-    script("bring").main(output)
-    assert set(pd.read_csv(output / "digits_controlled.csv")["seed"]) == {0, 3}
     until.write_text("0")
     script_of.main()
     assert len(trained) == 3
