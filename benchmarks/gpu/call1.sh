@@ -16,8 +16,8 @@ install=("$PYTHON" -m pip install -q --no-index --no-deps --no-compile --no-cach
 [ "$GPU_DEVICE" = cpu ] || setsid nvidia-cuda-mps-control -d
 cd "$GPU_ROOT/code" || exit
 begin() {
-  setsid nohup "$PYTHON" "$@" --device "$GPU_DEVICE" > "$GPU_ROOT/log.$i" 2>&1 < /dev/null &
-  echo $! >> "$GPU_ROOT/pids"
+  setsid nohup bash -c '"$@"; echo done' "$i" "$PYTHON" "$@" --device "$GPU_DEVICE" > "$GPU_ROOT/log.$i" 2>&1 < /dev/null &
+  echo -$! >> "$GPU_ROOT/groups"
 }
 processes=${PROCESSES:-11}
 for i in $(seq 0 $((processes - 1))); do

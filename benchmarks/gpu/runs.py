@@ -109,7 +109,6 @@ def main() -> None:
             compiles = False  # perhaps it was the compiler
         finally:
             store.release(claimed)
-    say("done")
 
 
 if __name__ == "__main__":

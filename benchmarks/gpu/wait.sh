@@ -9,7 +9,7 @@ bring() {
   done
   cat "$GPU_ROOT"/log.* > "$OUT/log.txt"
 }
-training() { grep -L ' done$' "$GPU_ROOT"/log.[0-9]*; }
+training() { grep -L '^done$' "$GPU_ROOT"/log.*; }
 while [ $SECONDS -lt "${WAIT:-600}" ] && [ "$(training)" ]; do
   sleep 3
   [ $((SECONDS / 60)) = "$minute" ] && continue
