@@ -12,7 +12,7 @@ import pandas as pd
 from ..experiment import MODELS, grid
 from ..studies import other_splits
 from ..sweeps.store import of_experiments
-from .inference import ALPHA, MARGIN, Estimate, at_levels, holm, largest_layout, of_values
+from .inference import ALPHA, MARGIN, Estimate, as_cluster, at_levels, holm, largest_layout, of_values
 from .tables import has_collapsed, published_differences, selected, with_interval
 
 __all__ = [
@@ -22,7 +22,9 @@ __all__ = [
     "differences",
     "estimates",
     "mean_differences",
+    "mean_sentence",
     "precisions_apart",
+    "protocols_apart",
     "splits_sentence",
     "wide_difference",
 ]
@@ -131,6 +133,21 @@ def _with_tests(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def protocols_apart(
+    rows: pd.DataFrame, model: str, protocol: str, baseline: str, epoch: int
+) -> tuple[pd.DataFrame, Estimate]:
+    """A network's test accuracy after an epoch in one protocol less that in another, paired by seed: as
+    :func:`differences` has it, with the protocol for the model, and the mean over levels, a seed as a cluster. Empty
+    and NaN where one of them has no runs."""
+    runs = rows[(rows["model"] == model) & (rows["epoch"] == epoch) & rows["protocol"].isin([protocol, baseline])]
+    runs = runs.assign(model=runs["protocol"], protocol=" less ".join([protocol, baseline]))
+    if runs["model"].nunique() < 2:
+        return pd.DataFrame(columns=["model", "protocol", "sparsity", *COLUMNS]), of_values([])
+    accuracy = crossed(runs, (protocol, baseline))
+    mean = as_cluster((accuracy[protocol] - accuracy[baseline]).to_numpy())
+    return differences(runs, [protocol], baseline, "last"), mean
+
+
 def mean_differences(apart: pd.Series, key: list[str]) -> pd.DataFrame:
     """Differences of unlike things, one a pair of runs, with an index that has ``key``: each with its own variance, the
     table as Holm's family; columns as :func:`differences` has them, but for model and collapsed."""
@@ -197,8 +214,21 @@ def across_splits(dataset: str, read: Callable = of_experiments) -> pd.DataFrame
 def splits_sentence(apart: pd.DataFrame) -> str:
     """The mean of :func:`across_splits` over splits, which are the unit, and the test of less than the margin."""
     mean = of_values(apart["mean"])
-    low, high = mean.interval
     return (
-        f"Over {len(apart)} splits: {mean.effect:+.2f} [{low:+.2f}, {high:+.2f}] points; less than {MARGIN:g} either "
-        f"way by two one-sided tests with p = {mean.within():.3f}."
+        f"Over {len(apart)} splits: {_points(mean)}; less than {MARGIN:g} either way by two one-sided tests with "
+        f"p = {mean.within():.3f}."
     )
+
+
+def mean_sentence(apart: pd.DataFrame, mean: Estimate) -> str:
+    """:func:`protocols_apart` in words."""
+    less, more = ((apart["holds"] == holds).sum() for holds in ("less", "more"))
+    return (
+        f"By Holm's correction it loses at {less} of {len(apart)} levels and gains at {more}; on average over levels "
+        f"it is {_points(mean)}, with seeds as the unit."
+    )
+
+
+def _points(mean: Estimate) -> str:
+    low, high = mean.interval
+    return f"{mean.effect:+.2f}" + (f" [{low:+.2f}, {high:+.2f}]" if low == low else "") + " points"

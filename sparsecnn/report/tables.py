@@ -16,7 +16,6 @@ from .inference import of_values
 
 __all__ = [
     "accuracy_table",
-    "after_epoch",
     "balanced",
     "by_class",
     "by_selection",
@@ -302,14 +301,6 @@ def of_ways(ways: dict[str, list[Experiment]], recorded: pd.DataFrame) -> pd.Dat
     runs["train"], runs["test"] = (runs[f"{part}_accuracy"].where(shown) for part in ("train", "test"))
     sums = {"train": ("train", "mean"), "test": ("test", "mean"), "ci95": ("sound", lambda part: ci95(part.dropna()))}
     return runs.groupby(by, sort=False).agg(seeds=("seed", "size"), **sums, collapsed=("collapsed", "sum"))
-
-
-def after_epoch(rows: pd.DataFrame, epoch: int, model: str, protocols: Sequence[str]) -> pd.DataFrame:
-    """Test accuracy of a model's runs after one epoch, a line a sparsity, a column a protocol and seed, of those seeds
-    that every one of the protocols with runs has."""
-    here = rows[(rows["model"] == model) & (rows["epoch"] == epoch) & rows["protocol"].isin(protocols)]
-    here = here[here.groupby("seed")["protocol"].transform("nunique") == here["protocol"].nunique()]
-    return here.pivot_table(index="sparsity", columns=["protocol", "seed"], values="test_accuracy", sort=False).round(2)
 
 
 def published_differences(dataset: str) -> pd.DataFrame:

@@ -188,3 +188,30 @@ def test_splits_are_the_unit_where_images_are_split_anew():
     said = "Over 2 splits: +1.00 [-11.71, +13.71] points; less than 2 either way by two one-sided tests with p = 0.250."
     assert pairs.splits_sentence(found) == said
     assert pairs.across_splits("caltech101", lambda wanted: of_experiments(wanted, no_rows())).empty
+
+
+def test_protocols_are_compared_after_an_epoch_that_both_have_by_seeds_that_both_have():
+    accuracies = {"as_reported": 80.0, "as_run": 78.0}
+    runs = {
+        experiment("mnist", protocol, model, level, seed, epochs=2): ([value + 0.1 * seed * step, 95.0], [50.0] * 2)
+        for (protocol, value), step in zip(accuracies.items(), (0, 1), strict=True)
+        for model in NETWORKS[:2]
+        for level in (0.1, 0.3)
+        for seed in range(3 if protocol == "as_run" else 4)
+    }
+    _, rows = collect(runs)
+    rows.loc[rows["model"] == "ConvNet", "test_accuracy"] -= 9
+    apart, mean = pairs.protocols_apart(rows, "SparseConvNet", "as_run", "as_reported", epoch=1)
+    assert apart["sparsity"].tolist() == [0.1, 0.3] and set(apart["n_seeds"]) == {3} and set(apart["holds"]) == {"less"}
+    assert apart["difference"].tolist() == [-1.9, -1.9] and mean.effect == pytest.approx(-1.9)
+    assert mean.half() == pytest.approx(0.1 * 4.3027 / 3**0.5, rel=1e-4)  # t with 2 degrees of freedom
+    assert pairs.mean_sentence(apart, mean) == (
+        "By Holm's correction it loses at 2 of 2 levels and gains at 0; on average over levels it is "
+        "-1.90 [-2.15, -1.65] points, with seeds as the unit."
+    )
+    one = rows[rows["seed"] == 2]
+    assert "it is -1.80 points, with" in pairs.mean_sentence(
+        *pairs.protocols_apart(one, "SparseConvNet", *reversed(accuracies), 1)
+    )
+    alone, nothing = pairs.protocols_apart(rows[rows["protocol"] == "as_run"], "SparseConvNet", *accuracies, epoch=1)
+    assert alone.empty and math.isnan(nothing.effect)

@@ -276,28 +276,6 @@ def test_published_runs_stand_beside_table_3_by_their_epochs():
     assert list(table.columns) == sorted(table.columns) and table.loc["ConvNet", 0.85].isna().tolist() == [0, 0, 1]
 
 
-def test_after_an_epoch_only_that_epoch_and_those_protocols_are_shown():
-    runs = {
-        experiment("mnist", protocol, model, level, seed, epochs=3): ([70.0, value, 90.0], [50.0] * 3)
-        for protocol, value in (("as_reported", 81.126), ("as_run", 82.0), ("controlled", 83.0))
-        for model in ("ConvNet", "SparseConvNet")
-        for level in (0.3, 0.1)
-        for seed in range(2)
-    }
-    _, rows = collect(runs)
-    rows.loc[rows["model"] == "ConvNet", "test_accuracy"] -= 9
-    rows = tables.with_rescaled(rows, rows.assign(test_accuracy=1.0))
-    table = tables.after_epoch(rows, 2, "SparseConvNet", ("as_reported", "as_run"))
-    assert table.index.tolist() == [0.3, 0.1]
-    columns = [("as_reported", 0), ("as_reported", 1), ("as_run", 0), ("as_run", 1)]
-    assert table.loc[0.1].to_dict() == dict(zip(columns, (81.13, 81.13, 82.0, 82.0), strict=True))
-    # A seed that only one of them has compares nothing; where only one is there, all of its seeds are shown.
-    fewer = rows[~((rows["protocol"] == "as_run") & (rows["seed"] == 1))]
-    assert tables.after_epoch(fewer, 2, "SparseConvNet", ("as_reported", "as_run")).columns.tolist() == columns[::2]
-    alone = rows[rows["protocol"] == "as_reported"]
-    assert tables.after_epoch(alone, 2, "SparseConvNet", ("as_reported", "as_run")).columns.tolist() == columns[:2]
-
-
 def test_ways_are_means_over_their_runs_with_collapsed_ones_apart():
     def runs(epochs=1, **changes):
         return [
