@@ -7,6 +7,7 @@ components). With three seeds whose own spread is most of it such intervals cove
 interval would take three seeds' variance for known.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import copysign, inf, nan
@@ -110,14 +111,16 @@ def largest_layout(there: pd.DataFrame) -> tuple[list, list]:
     Args:
         there: which runs are there, True or False, seeds by levels.
     """
-    counts = there.sum()
+    by_level = {level: frozenset(there.index[has]) for level, has in there.items() if has.any()}
+    patterns = list(dict.fromkeys(by_level.values()))
     best, most = ([], []), (-1, 0, 0)
-    for enough in sorted(set(counts) - {0}):
-        levels = there.columns[counts >= enough]
-        seeds = there.index[there[levels].all(axis=1)]
-        size = (len(seeds) - 1) * len(levels), len(seeds), len(levels)
-        if len(seeds) and size > most and len(levels) >= min(2, (counts > 0).sum()):
-            best, most = (list(seeds), list(levels)), size
+    for number in range(1, len(patterns) + 1):
+        for some in itertools.combinations(patterns, number):
+            shared = frozenset.intersection(*some)  # the seeds of the largest are those that its levels share
+            levels = [level for level, seeds in by_level.items() if seeds >= shared]
+            size = (len(shared) - 1) * len(levels), len(shared), len(levels)
+            if shared and size > most and len(levels) >= min(2, len(by_level)):
+                best, most = ([seed for seed in there.index if seed in shared], levels), size
     return best
 
 

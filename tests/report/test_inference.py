@@ -1,8 +1,12 @@
+import itertools
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
@@ -136,6 +140,20 @@ def test_the_largest_layout_has_the_most_degrees_of_freedom():
     there.loc[3, [level for level in range(11) if level != 5]] = False
     seeds, levels = largest_layout(there)
     assert seeds == [0, 1, 2, 4, 5, 6, 7, 8, 9] and levels == list(range(11))
+
+
+@given(arrays(bool, st.tuples(st.integers(1, 5), st.integers(1, 5))))
+def test_no_layout_is_larger(there):
+    """Against every choice of seeds. Two levels may have as many seeds and not the same ones."""
+    seeds, levels = largest_layout(pd.DataFrame(there))
+    assert there[np.ix_(seeds, levels)].all()
+    sizes = []
+    for chosen in itertools.product([False, True], repeat=len(there)):
+        wide = int(there[list(chosen)].all(axis=0).sum())
+        if any(chosen) and wide >= max(1, min(2, there.any(axis=0).sum())):
+            sizes.append(((sum(chosen) - 1) * wide, sum(chosen), wide))
+    size = (len(seeds) - 1) * len(levels), len(seeds), len(levels)
+    assert size == max(sizes) if sizes else (seeds, levels) == ([], [])
 
 
 def test_one_value_finds_nothing():
