@@ -9,9 +9,7 @@ echo $over > "$GPU_ROOT/over"
 echo $((over - ${SECONDS_TO_MEASURE:-215})) > "$GPU_ROOT/until"
 cp -r sparsecnn benchmarks "$GPU_ROOT/code"
 cp -r results/runs "$GPU_ROOT/store/results"
-wheels=(build/gpu0/*.whl)
-install=("$PYTHON" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target "$GPU_ROOT/site")
-[ ${#wheels[@]} = 0 ] || "${install[@]}" "${wheels[@]}" || exit 3
+install build/gpu0/*.whl || exit 3
 "$PYTHON" benchmarks/gpu/unpack.py build/gpu0 "$GPU_ROOT/data" || exit 3
 [ "$GPU_DEVICE" = cpu ] || setsid nvidia-cuda-mps-control -d
 cd "$GPU_ROOT/code" || exit

@@ -4,7 +4,7 @@ cd "$(dirname "$0")/../.." || exit
 . benchmarks/gpu/common.sh
 WAIT=${WAIT:-120} bash benchmarks/gpu/wait.sh
 kill -- $(cat "$GPU_ROOT/groups") 2> /dev/null
-"$PYTHON" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target "$GPU_ROOT/site" build/gpu3/*.whl
+install build/gpu3/*.whl
 mkdir -p "$OUT/results"
 cp results/benchmarks_gpu.csv "$OUT/results"
 cp -r conftest.py notebooks tests results pyproject.toml "$GPU_ROOT/code"

@@ -9,3 +9,6 @@ export JUPYTER_PATH=$GPU_ROOT/site/share/jupyter
 export TORCHINDUCTOR_CACHE_DIR=$GPU_ROOT/inductor TORCHINDUCTOR_COMPILE_THREADS=3 TORCHINDUCTOR_DETERMINISTIC=1
 export CUDA_MPS_PIPE_DIRECTORY=$GPU_ROOT/mps CUDA_MPS_LOG_DIRECTORY=$GPU_ROOT/mps
 shopt -s nullglob
+install() { # wheels, if there are any
+  [ $# = 0 ] || "$PYTHON" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target "$GPU_ROOT/site" "$@"
+}

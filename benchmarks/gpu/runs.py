@@ -66,10 +66,11 @@ def main() -> None:
     todo = missing(everything)
     own = shared(todo[:FITTING], asked.of)[asked.number]
     todo = list(dict.fromkeys([*own, *todo]))
-    networks = Counter(map(network_of, todo))
+    repaid = {network for network, number in Counter(map(network_of, todo)).items() if number >= REPAID_BY}
     doubtful = asked.until.with_name("compiled_differs")  # a mark for all processes
     say(f"{len(own)} to train, {len(todo)} with the others'")
-    if compiles and todo and networks[network_of(todo[0])] >= REPAID_BY:
+    compiled_here = {network_of(run) for run in todo[:1]} & repaid
+    if compiles and compiled_here:
         try:
             compile_ahead(todo[0], asked.device)
         except Exception:
@@ -84,7 +85,6 @@ def main() -> None:
         doubtful.touch()
     # Not by sweeps.sweep: near the end it starts nothing, since its slowest run so far is one that was compiled first.
     took: dict[tuple, float] = {}  # seconds of the last run of a kind
-    compiled_here = {network_of(run) for run in todo[:1] if networks[network_of(run)] >= REPAID_BY}
     for run in todo:
         kind, left = (network_of(run), run.fill, run.tested_at), until - time.time()
         if left < LEAST:
@@ -96,7 +96,7 @@ def main() -> None:
             if missing([run]):  # nobody else has trained it
                 begun = time.time()
                 compiled = compiles and not doubtful.exists()
-                pays = left > TO_COMPILE and networks[network_of(run)] >= REPAID_BY
+                pays = left > TO_COMPILE and network_of(run) in repaid
                 compiled &= network_of(run) in compiled_here or pays
                 store.store(train(run, asked.device, compiled=compiled))
                 if not compiled or network_of(run) in compiled_here:

@@ -19,7 +19,7 @@ from .inference import of_values
 from .pairs import crossed
 from .rules import IN_PART, NOT_TESTED, UNDECIDED, YES, Ruling
 from .statistics import late_drops
-from .tables import has_collapsed, published, selected
+from .tables import has_collapsed, listed, published, selected, within_percent
 from .transfers import levels_compared, mismatch, read_transfers
 
 __all__ = ["CLAIMS", "EFFECTS", "judge"]
@@ -328,15 +328,13 @@ def _size(layout: pd.DataFrame, of: str = "levels") -> str:
 
 def _mean(values: Sequence[float], digits: int = 1) -> str:
     """The mean with its 95% interval."""
-    mean = of_values(values)
-    low, high = mean.interval
-    return f"{mean.effect:.{digits}f}" + (f" [{low:.{digits}f}, {high:.{digits}f}]" if low == low else "")
+    return of_values(values).words(f".{digits}f")
 
 
 def _percent(values: Sequence[float]) -> str:
-    """As :func:`_mean`; the least and the greatest where the interval leaves 0 to 100."""
-    low, high = of_values(values).interval
-    return f"{min(values):.1f} to {max(values):.1f}" if low < 0 or high > 100 else _mean(values)
+    """As :func:`_mean`, of two values or more; the values where the interval leaves 0 to 100, see tables.listed."""
+    mean = of_values(values)
+    return mean.words(".1f") if within_percent(mean.effect, mean.half()) else listed(values, ".1f")
 
 
 def _words(ruling: Ruling) -> str:

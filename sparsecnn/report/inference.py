@@ -52,6 +52,11 @@ class Estimate:
         """95%."""
         return self.effect - self.half(), self.effect + self.half()
 
+    def words(self, form: str) -> str:
+        """The effect with its 95% interval in brackets, each in this format; alone where there is no interval."""
+        low, high = self.interval
+        return f"{self.effect:{form}}" + (f" [{low:{form}}, {high:{form}}]" if low == low else "")
+
     def above(self, bound: float = 0) -> float:
         """p of "not above the bound", one-sided."""
         apart = self.effect - bound

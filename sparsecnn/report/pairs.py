@@ -215,8 +215,8 @@ def splits_sentence(apart: pd.DataFrame) -> str:
     """The mean of :func:`across_splits` over splits, which are the unit, and the test of less than the margin."""
     mean = of_values(apart["mean"])
     return (
-        f"Over {len(apart)} splits: {_points(mean)}; less than {MARGIN:g} either way by two one-sided tests with "
-        f"p = {mean.within():.3f}."
+        f"Over {len(apart)} splits: {mean.words('+.2f')} points; less than {MARGIN:g} either way by two one-sided "
+        f"tests with p = {mean.within():.3f}."
     )
 
 
@@ -225,10 +225,5 @@ def mean_sentence(apart: pd.DataFrame, mean: Estimate) -> str:
     less, more = ((apart["holds"] == holds).sum() for holds in ("less", "more"))
     return (
         f"By Holm's correction it loses at {less} of {len(apart)} levels and gains at {more}; on average over levels "
-        f"it is {_points(mean)}, with seeds as the unit."
+        f"it is {mean.words('+.2f')} points, with seeds as the unit."
     )
-
-
-def _points(mean: Estimate) -> str:
-    low, high = mean.interval
-    return f"{mean.effect:+.2f}" + (f" [{low:+.2f}, {high:+.2f}]" if low == low else "") + " points"

@@ -23,6 +23,7 @@ __all__ = [
     "ci95",
     "collapsed",
     "has_collapsed",
+    "listed",
     "of_ways",
     "over_seeds",
     "published",
@@ -203,7 +204,7 @@ def without_collapsed(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     number = table[key].merge(dead.groupby([runs[name] for name in key]).sum().rename("n").reset_index(), how="left")[
         "n"
     ]
-    values = runs[~dead].groupby(key)["test_accuracy"].agg(_listed)
+    values = runs[~dead].groupby(key)["test_accuracy"].agg(listed)
     mean, half = rest["accuracy_mean"], rest["accuracy_ci95"]
     inside = within_percent(mean, half)
     return table.assign(
@@ -217,11 +218,11 @@ def without_collapsed(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _listed(values: pd.Series) -> str:
+def listed(values: Sequence[float], form: str = ".2f") -> str:
     """Values in words, of more than two the least and the greatest."""
     if len(values) > 2:
-        return f"{values.min():.2f} to {values.max():.2f}"
-    return ", ".join(values.map("{:.2f}".format))
+        return f"{min(values):{form}} to {max(values):{form}}"
+    return ", ".join(f"{value:{form}}" for value in values)
 
 
 def within_percent(mean: pd.Series | float, half: pd.Series | float) -> pd.Series | bool:
