@@ -15,7 +15,7 @@ from ..studies import ablations, alternatives, hyperparameters, late_drop, matri
 from ..sweeps.store import of_experiments
 from . import rules
 from .alternatives import GROUNDS, INVERTED
-from .inference import of_values
+from .inference import in_words, of_values
 from .pairs import crossed
 from .rules import IN_PART, NOT_TESTED, UNDECIDED, YES, Ruling
 from .statistics import late_drops
@@ -338,7 +338,7 @@ def _percent(values: Sequence[float]) -> str:
 
 
 def _words(ruling: Ruling) -> str:
-    return f"{ruling.effect:.1f} [{ruling.low:.1f}, {ruling.high:.1f}]"
+    return in_words(ruling.effect, ruling.low, ruling.high, ".1f")
 
 
 def _collapsed(runs: pd.DataFrame, models: Sequence[str], where: str = "") -> list[str]:

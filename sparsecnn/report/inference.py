@@ -23,6 +23,7 @@ __all__ = [
     "as_cluster",
     "at_levels",
     "holm",
+    "in_words",
     "largest_layout",
     "of_values",
     "ratio",
@@ -53,9 +54,8 @@ class Estimate:
         return self.effect - self.half(), self.effect + self.half()
 
     def words(self, form: str) -> str:
-        """The effect with its 95% interval in brackets, each in this format; alone where there is no interval."""
-        low, high = self.interval
-        return f"{self.effect:{form}}" + (f" [{low:{form}}, {high:{form}}]" if low == low else "")
+        """As :func:`in_words`, with the 95% interval."""
+        return in_words(self.effect, *self.interval, form)
 
     def above(self, bound: float = 0) -> float:
         """p of "not above the bound", one-sided."""
@@ -81,6 +81,11 @@ class Estimate:
 
     def __sub__(self, amount: float) -> "Estimate":
         return Estimate(self.effect - amount, self.error, self.freedom)
+
+
+def in_words(effect: float, low: float, high: float, form: str) -> str:
+    """An effect with its interval in brackets, each in this format; alone where there is no interval, NaN."""
+    return f"{effect:{form}}" + (f" [{low:{form}}, {high:{form}}]" if low == low else "")
 
 
 def of_values(values: Sequence[float]) -> Estimate:

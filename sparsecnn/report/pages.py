@@ -10,6 +10,7 @@ from ..experiment import grid
 from ..files import REPOSITORY
 from ..sweeps.store import of_experiments
 from .claims import EFFECTS
+from .inference import in_words
 from .tables import selected, wide, without_collapsed
 
 __all__ = ["PAGES", "markdown", "update_page", "verdicts"]
@@ -32,7 +33,9 @@ def verdicts(claims: pd.DataFrame, _: str | None = None) -> pd.DataFrame:
     parts = claims["evidence"].str.extract("^in part: ([^;]*)", expand=False)
     signs = {"points": "+.1f", "% of runs": ".0f"}
     effects = [
-        _effect(line.effect, line.low, line.high, signs[line.unit], f"{line.unit} ({what})")
+        f"{in_words(line.effect, line.low, line.high, signs[line.unit])} {line.unit} ({what})"
+        if line.effect == line.effect
+        else ""
         for line, (_, what) in zip(claims.itertuples(), EFFECTS.values(), strict=True)
     ]
     columns = {
@@ -41,12 +44,6 @@ def verdicts(claims: pd.DataFrame, _: str | None = None) -> pd.DataFrame:
         "effect [95% interval]": effects,
     }
     return pd.DataFrame(columns).set_index(claims["claim"])
-
-
-def _effect(effect: float, low: float, high: float, form: str, words: str) -> str:
-    if effect != effect:
-        return ""
-    return f"{effect:{form}}" + (f" [{low:{form}}, {high:{form}}]" if low == low else "") + f" {words}"
 
 
 def _accuracies(dataset: str, table: pd.DataFrame, protocol: str) -> pd.DataFrame:
