@@ -14,6 +14,8 @@ NOTEBOOKS := $(wildcard notebooks/[0-9]*.ipynb)
 # Files are UTF-8, whatever the locale. Where the home folder can't be written to, Jupyter has one in build/. Tools are
 # called as modules, since scripts name their Python by its path, which may hold spaces and quotes.
 export PYTHONUTF8 := 1
+# Images for containers often have Python keep no bytecode: each process would compile all of PyTorch anew, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
 ifneq ($(shell test -w "$$HOME" && echo writable),writable)
 export HOME := $(shell mkdir -p build/home && cd build/home && pwd)
 endif

@@ -10,7 +10,7 @@ import pytest
 from sparsecnn.files import REPOSITORY
 
 PYTHON = """#!/bin/sh
-printf '%s|' "$SPARSECNN_OUTPUT" "$HOME" "$PYTHONUTF8" "$*" >> asked
+printf '%s|' "$SPARSECNN_OUTPUT" "$HOME" "$PYTHONUTF8" "$*" "$PYTHONDONTWRITEBYTECODE" >> asked
 echo >> asked
 """
 
@@ -31,7 +31,7 @@ def folder(request, tmp_path) -> Path:
 
 
 def make(folder: Path, target: str, **env) -> list[list[str]]:
-    """What Python was asked for: output folder, home folder, UTF-8 mode, arguments."""
+    """What Python was asked for: output folder, home folder, UTF-8 mode, arguments, whether to keep no bytecode."""
     # Without the lines that tell a make within make what to do.
     env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")} | env
     command = ["make", "--old-file=.venv/ready", target, "BIN=bin"]
@@ -51,3 +51,7 @@ def test_report_works_in_any_folder(folder):
 
 def test_a_home_that_can_be_written_to_stays(folder, tmp_path):
     assert {line[1] for line in make(folder, "html", HOME=str(tmp_path))} == {str(tmp_path)}
+
+
+def test_python_keeps_its_bytecode_where_the_environment_says_it_should_not(folder):
+    assert {line[4] for line in make(folder, "html", PYTHONDONTWRITEBYTECODE="1")} == {""}

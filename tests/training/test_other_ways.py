@@ -18,12 +18,14 @@ FEW = {
 WAYS = {dataset: alternatives(dataset, 0.3, 1, tested_at="own sparsity", **few) for dataset, few in FEW.items()}
 SLOW = ("SparseConvNet", "first layer sparse", "division without mask")  # to start, since sums are divided
 # At this sparsity no window of MNIST's first convolution is empty, and its second looks at one pixel: these compute the
-# same but for rounding. So would "mask without division" and "ConvNet" on photographs, whose missing pixels are 0, but
-# what rounding leaves of the gradient of a bias in front of a batch norm is as large a step as any to Adam.
+# same but for rounding.
 ALIKE = {
     "digits": {("SparseConvNet", "first layer sparse"), ("mask without division", "ConvNet, mean filled")},
     "shapes": set(),
 }
+# So do these on photographs, whose missing pixels are 0. But what rounding leaves of the gradient of a bias in front of
+# a batch norm is as large a step as any to Adam: whether they stay together depends on the processor.
+ALIKE_ON_SOME_PROCESSORS = {("ConvNet", "mask without division")}
 
 
 @functools.cache
@@ -57,4 +59,5 @@ def test_ways_come_to_the_same_only_where_they_are_and_rows_say_which_it_was(dat
         for setting in ("model", "fill", "images"):
             assert rows[setting].eq(getattr(run, setting)).all()
     pairs = itertools.combinations(losses, 2)
-    assert {(a, b) for a, b in pairs if losses[a] == pytest.approx(losses[b], rel=3e-4)} == ALIKE[dataset]
+    alike = {(a, b) for a, b in pairs if losses[a] == pytest.approx(losses[b], rel=3e-4)}
+    assert alike - (ALIKE_ON_SOME_PROCESSORS if dataset == "shapes" else set()) == ALIKE[dataset]
