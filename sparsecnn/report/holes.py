@@ -16,6 +16,7 @@ from ..experiment import MODELS, experiment
 from ..layers.functional import MaskedLayer
 from ..models import LAYERS, SparseConvNet
 from ..training.batches import FixedMaskBatches
+from ..training.devices import keep_freed_memory
 from ..training.loop import initial_network
 
 __all__ = ["NETWORKS", "Hole", "filling"]
@@ -50,6 +51,7 @@ class Hole:
     """
 
     def __init__(self, missing: float = 0.3, scattered: float = 0.3, images: int = 4):
+        keep_freed_memory()
         self.missing = missing
         run = experiment("shapes", "controlled", MODELS[0], 0.0)
         pictures = FixedMaskBatches(load("shapes"), run, torch.device("cpu"))(torch.arange(images), None)[0]

@@ -18,6 +18,7 @@ from ..data.filling import nearest
 from ..data.masks import unpack
 from ..experiment import MODELS, experiment
 from ..models import Network
+from ..training.devices import keep_freed_memory
 from ..training.evaluation import masks_of_test
 from ..training.objectives import FARTHEST, NEAREST
 from ..training.pretrained import load_pretrained
@@ -60,6 +61,7 @@ class Completions:
     """
 
     def __init__(self, dataset: str, sparsity: float = 0.8, seed: int = 0):
+        keep_freed_memory()
         dataset = available(dataset)
         data, run = load(dataset), experiment(dataset, "controlled", "ConvNet", sparsity)
         test = split(data, run.validation, run.split)[2]
