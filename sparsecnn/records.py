@@ -1,5 +1,6 @@
 """What a row of results holds: a run's Experiment, what was measured after an epoch, and where it was measured."""
 
+import functools
 import io
 import re
 from dataclasses import fields
@@ -176,10 +177,10 @@ def _number(text: str) -> float | str:
 
 def experiments_in(rows: pd.DataFrame) -> list[Experiment]:
     columns = [rows[name].astype(kind).tolist() for name, kind in KINDS.items()]
-    known: dict[tuple, Experiment] = {}  # a run's rows share one
-    found = []
-    for values in zip(*columns, strict=True):
-        if values not in known:
-            known[values] = Experiment(**dict(zip(KINDS, values, strict=True)))
-        found.append(known[values])
-    return found
+    return [_experiment(values) for values in zip(*columns, strict=True)]
+
+
+@functools.lru_cache(maxsize=100_000)
+def _experiment(values: tuple) -> Experiment:
+    """A run's rows share one."""
+    return Experiment(**dict(zip(KINDS, values, strict=True)))
